@@ -1,0 +1,43 @@
+# `make demo` and `make test` are all a newcomer needs; each sets up .venv by itself.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/ready
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test check lint format bench clean
+
+demo: $(READY)
+	$(BIN)/triskele demo --out demo
+
+test: check
+
+check: lint
+	$(BIN)/pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)
+	$(BIN)/pytest benchmarks/micro --benchmark-only
+	for claim in benchmarks/claims/[a-z]*.py; do $(BIN)/python "$$claim" || exit 1; done
+
+clean:
+	rm -rf $(VENV) demo
+
+# torch goes first and alone: the pinned version resolves to the CPU build where one is offered.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("triskele needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	$(PIP) torch
+	$(PIP) --editable ".[train]" --group dev
+	touch $@
