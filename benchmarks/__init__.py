@@ -1,0 +1,1 @@
+"""Benchmarks: ``micro`` for pytest-benchmark, ``claims`` for the figures the README states."""
