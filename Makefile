@@ -28,7 +28,8 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/pytest benchmarks/micro --benchmark-only
-	for claim in benchmarks/claims/[a-z]*.py; do $(BIN)/python "$$claim" || exit 1; done
+	for claim in spectral_accuracy optimizer_step steps_to_target; do \
+	  $(BIN)/python -m benchmarks.claims.$$claim || exit 1; done
 
 clean:
 	rm -rf $(VENV) demo

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-CPU_SLICE = 2**20
+CPU_SLICE = 2**21
 ACCELERATOR_SLICE = 2**27
 
 
@@ -73,7 +73,12 @@ class _SlicedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, n_rows: int, dtype: torch.dtype
+        ctx: Any,
+        x_ND: Tensor,
+        weight_VD: Tensor,
+        targets_N: Tensor,
+        n_rows: int,
+        dtype: torch.dtype,
     ) -> Tensor:
         n_tokens = x_ND.shape[0]
         training = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
@@ -107,4 +112,10 @@ class _SlicedCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
         grad_x_ND, grad_w_VD = ctx.saved_tensors
         scale = grad_loss / ctx.n_tokens
-        return (grad_x_ND * scale).to(grad_x_ND.dtype), (grad_w_VD * scale).to(ctx.weight_dtype), None, None, None
+        return (
+            (grad_x_ND * scale).to(grad_x_ND.dtype),
+            (grad_w_VD * scale).to(ctx.weight_dtype),
+            None,
+            None,
+            None,
+        )

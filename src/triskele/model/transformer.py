@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from triskele.model.attention import KVStore, SelfAttention
 from triskele.model.config import ModelConfig
+from triskele.model.cross_entropy import next_token_loss
 from triskele.model.rotary import Rotation, rotation
 
 EMBEDDING_STD = 0.02
@@ -127,10 +128,10 @@ class Transformer(nn.Module):
             When there are more tokens than ``config.max_seq_len``.
         """
         x_BTD = self.hidden(tokens_BT, store=store)
+        if targets_BT is not None:
+            return next_token_loss(x_BTD.flatten(0, 1), self.lm_head.weight, targets_BT.flatten())
         logits_BTV: Tensor = self.lm_head(x_BTD)
-        if targets_BT is None:
-            return logits_BTV
-        return F.cross_entropy(logits_BTV.flatten(0, 1).float(), targets_BT.flatten())
+        return logits_BTV
 
     def hidden(self, tokens_BT: Tensor, *, store: KVStore | None = None) -> Tensor:
         """Return (B, T, D), the normalised vectors from which the head makes logits."""

@@ -13,23 +13,22 @@ how UΣᵖVᵀ is computed (``spectral``), which parameter is a matrix (``groups
 live in a distributed run (``placement``).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from functools import partial
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.distributed import ProcessGroup
-from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.optimizer import Optimizer, ParamsT
 
 from triskele.optim.elementwise import adamw_step, init_adamw_state
 from triskele.optim.groups import Algorithm, assign_parameters, parameter_groups
-from triskele.optim.matrices import AdjustLr, MatrixView, chunks, lr_ratio, shape_matrices
-from triskele.optim.placement import Finish
-from triskele.optim.sharding import placements
+from triskele.optim.matrices import AdjustLr, MatrixView, chunks, shape_matrices
+from triskele.optim.placement import Placement, Shape, interleave, run_elements
 from triskele.optim.schedule import PowerSchedule, Schedule
+from triskele.optim.sharding import local_grad, local_part, placements
 from triskele.optim.spectral import Method, Scale, spectral_power
 
 # Elements shaped at once, per owner: bounds the temporaries (about five times this) while small
@@ -287,8 +286,9 @@ class DynMuon(Optimizer):
         parameters = (p for group in self.param_groups for p in group["params"])
         for index, parameter in zip(indices, parameters, strict=True):
             for key, value in saved.get(index, {}).items():
-                if isinstance(value, Tensor):
-                    self.state[parameter][key] = self.state[parameter][key].to(value.dtype)
+                if isinstance(value, Tensor) and self.state[parameter][key].dtype != value.dtype:
+                    # torch casts every state to its parameter's precision.
+                    self.state[parameter][key] = value.to(parameter.device, copy=True)
         for group, schedule in zip(self.param_groups, current, strict=True):
             if "schedule" in group:
                 plain = group["schedule"]
@@ -302,8 +302,8 @@ class DynMuon(Optimizer):
             state["momentum_buffer"] = torch.zeros_like(parameter, dtype=group["momentum_dtype"])
 
     def _step_matrices(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
-        """Step in bounded runs; one run's results are awaited while the next is being shaped."""
-        shape = partial(
+        """Step in bounded runs, whose messages travel while others are being shaped."""
+        shape: Shape = partial(
             shape_matrices,
             view=_view(group),
             adjust_lr=group["adjust_lr"],
@@ -315,24 +315,40 @@ class DynMuon(Optimizer):
                 dtype=group["dtype"],
             ),
         )
+        stacked = not group["flatten"]
         for placement, members in placements(parameters, self._process_group):
-            room = placement.n_owners * CHUNK_ELEMENTS.get(members[0].device.type, 1 << 22)
-            awaited: tuple[list[Tensor], Finish] | None = None
-            for run in chunks(members, max_elements=room):
-                batch = [members[i] for i in run]
-                finish = placement.begin(self._updates(group, batch), batch, shape)
-                if awaited is not None:
-                    _apply(group, *awaited)
-                awaited = batch, finish
-            if awaited is not None:
-                _apply(group, *awaited)
+            room = run_elements(
+                members,
+                n_owners=placement.n_owners,
+                max_elements=CHUNK_ELEMENTS.get(members[0].device.type, 1 << 22),
+                stacked=stacked,
+            )
+            batches = ([members[i] for i in run] for run in chunks(members, max_elements=room))
+            interleave(
+                self._step_batch(group, batch, placement, shape, stacked=stacked)
+                for batch in batches
+            )
+
+    def _step_batch(
+        self,
+        group: dict[str, Any],
+        batch: list[Tensor],
+        placement: Placement,
+        shape: Shape,
+        *,
+        stacked: bool,
+    ) -> Generator[None]:
+        """Step one run of matrices, yielding while its messages travel."""
+        updates = self._updates(group, batch)
+        steps = yield from placement.run(updates, batch, shape, stacked=stacked)
+        _apply(group, batch, steps)
 
     def _updates(self, group: dict[str, Any], parameters: list[Tensor]) -> list[Tensor]:
         """Advance the momenta of this rank's parts and return what is to be shaped."""
         momentum = group["momentum"]
-        buffers = [_part(self.state[parameter]["momentum_buffer"]) for parameter in parameters]
+        buffers = [local_part(self.state[parameter]["momentum_buffer"]) for parameter in parameters]
         grads = [
-            _part(parameter.grad).to(buffer.dtype)
+            local_grad(parameter).to(buffer.dtype)
             for parameter, buffer in zip(parameters, buffers, strict=True)
         ]
         torch._foreach_lerp_(buffers, grads, 1.0 - momentum)
@@ -366,7 +382,9 @@ def _check_group(group: Mapping[str, Any]) -> None:
         raise ValueError(f"total_steps must be ≥ 1, got {group['total_steps']}")
     if not callable(group["schedule"]):
         raise ValueError(f"schedule must be a callable of q, got {group['schedule']!r}")
-    lr_ratio(1, 1, group["adjust_lr"])
+    for name, choices in (("method", Method), ("scale", Scale), ("adjust_lr", AdjustLr)):
+        if group[name] not in get_args(choices):
+            raise ValueError(f"{name} must be one of {get_args(choices)}, got {group[name]!r}")
 
 
 def _view(group: Mapping[str, Any]) -> MatrixView:
@@ -381,17 +399,10 @@ def _exponent(group: Mapping[str, Any]) -> float | Tensor:
     return p
 
 
-def _part(tensor: Tensor | None) -> Tensor:
-    """Return what this rank holds of ``tensor``, sharing its storage."""
-    assert tensor is not None
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
-
-
-def _apply(group: Mapping[str, Any], parameters: list[Tensor], finish: Finish) -> None:
+def _apply(group: Mapping[str, Any], parameters: list[Tensor], steps: list[Tensor]) -> None:
     """Decay the parameters and take the step, in place on this rank's parts."""
     lr, decay = group["lr"], group["weight_decay"]
-    own = [_part(parameter) for parameter in parameters]
-    steps = finish()
+    own = [local_part(parameter) for parameter in parameters]
     if decay != 0.0:
         if group["cautious"]:
             for weight, step in zip(own, steps, strict=True):

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
+from triskele.optim.sharding import local_grad, local_part
+
 State = MutableMapping[str, Any]
 
 
@@ -33,14 +35,18 @@ def adamw_step(
     weight_decay: float,
     capturable: bool,
 ) -> None:
-    """Take one AdamW step in place on ``parameters``, each of which has a gradient."""
+    """Take one AdamW step in place on ``parameters``, each of which has a gradient.
+
+    Of sharded parameters each rank steps its own shards: no message is needed, and parameters of
+    different meshes, or of none, may stand together.
+    """
     if not parameters:
         return
     adamw(
-        list(parameters),
-        [parameter.grad for parameter in parameters if parameter.grad is not None],
-        [state["exp_avg"] for state in states],
-        [state["exp_avg_sq"] for state in states],
+        [local_part(parameter) for parameter in parameters],
+        [local_grad(parameter) for parameter in parameters],
+        [local_part(state["exp_avg"]) for state in states],
+        [local_part(state["exp_avg_sq"]) for state in states],
         [],
         [state["step"] for state in states],
         foreach=True,

@@ -157,7 +157,7 @@ def _assign(
 ) -> Assignment:
     *path, leaf = name.split(".")
     layer = path[-1] if path else ""
-    outside_blocks = not any(part.isdigit() for part in path)
+    outside_blocks = len(path) < 2 or not any(part.isdigit() for part in path)
     reads_tokens = id(parameter) in embeddings or any(word in leaf for word in INPUT_WORDS)
     view: MatrixView | None = None
     if parameter.ndim < 2 or (min(parameter.shape[-2:]) == 1 and not _is_convolution(module)):

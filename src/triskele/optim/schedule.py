@@ -68,10 +68,7 @@ class PowerSchedule:
 
     def __call__(self, q: Fraction) -> Fraction:
         """Return p at the training fraction ``q`` (held at its ends outside [0, 1])."""
-        if isinstance(q, Tensor):
-            q = q.clamp(0.0, 1.0)
-        else:
-            q = min(max(q, 0.0), 1.0)
+        q = q.clamp(0.0, 1.0) if isinstance(q, Tensor) else min(max(q, 0.0), 1.0)
         return self.start + (self.end - self.start) * self._progress(q)
 
     def to_dict(self) -> dict[str, str | float]:

@@ -98,9 +98,7 @@ class Batches:
         return tokens
 
 
-def permute(
-    slots: NDArray[np.int64], n: int, *, key: tuple[int, int]
-) -> NDArray[np.int64]:
+def permute(slots: NDArray[np.int64], n: int, *, key: tuple[int, int]) -> NDArray[np.int64]:
     """Return where a keyed permutation of ``range(n)`` puts each of ``slots``.
 
     Parameters
@@ -134,7 +132,7 @@ def _feistel(
 
 
 def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Finalizer of splitmix64: every bit of the input moves every bit of the output."""
+    """Apply the finalizer of splitmix64: every bit of the input moves every bit of the output."""
     x = (x ^ (x >> np.uint64(30))) * MIX_1
     x = (x ^ (x >> np.uint64(27))) * MIX_2
     mixed: NDArray[np.uint64] = x ^ (x >> np.uint64(31))
@@ -145,6 +143,4 @@ def _round_keys(key: tuple[int, int]) -> list[np.uint64]:
     state = np.zeros(1, dtype=np.uint64)
     for part in key:
         state = _mix(state ^ np.uint64((part + 1) * GOLDEN & MASK_64))
-    return [
-        _mix(state ^ np.uint64((number + 1) * GOLDEN & MASK_64))[0] for number in range(ROUNDS)
-    ]
+    return [_mix(state ^ np.uint64((number + 1) * GOLDEN & MASK_64))[0] for number in range(ROUNDS)]

@@ -1,8 +1,7 @@
 """What a training run is asked to do: one frozen record made of small ones.
 
 The command line is derived from these classes: a field's name is its option, its docstring the
-help, its default the default. A field left at None is chosen by the run (``resolve`` in
-``pretrain``), and the choice is written to ``config.json`` beside the snapshots. Nothing here
+help, its default the default. A field left at None is settled by the run's ``Plan``. Nothing here
 knows of torch, files or clocks.
 """
 
@@ -14,9 +13,6 @@ SizeName = Literal["tiny", "small", "medium", "124m"]
 OptimizerName = Literal["dynmuon", "muon", "adamw"]
 LrShape = Literal["wsd", "cosine", "linear", "power"]
 Precision = Literal["auto", "bf16", "fp32"]
-
-MAY_CHANGE_ON_RESUME = frozenset({"out", "resume", "snapshot", "watch"})
-"""Fields a resumed run may alter: they change what is written, never what is computed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +39,13 @@ SIZES: dict[SizeName, Size] = {
         d_model=512, n_layers=8, n_heads=8, n_kv_heads=8, vocab_size=16384, context=1024, batch=128
     ),
     "124m": Size(
-        d_model=768, n_layers=12, n_heads=12, n_kv_heads=12, vocab_size=32768, context=1024, batch=512
+        d_model=768,
+        n_layers=12,
+        n_heads=12,
+        n_kv_heads=12,
+        vocab_size=32768,
+        context=1024,
+        batch=512,
     ),
 }
 
@@ -236,26 +238,6 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain data for JSON (paths as text)."""
         return asdict(self, dict_factory=_plain)
-
-
-def differences(old: dict[str, Any], new: dict[str, Any], *, prefix: str = "") -> list[str]:
-    """Say in words how two configurations differ where a resumed run may not differ.
-
-    Parameters
-    ----------
-    old, new
-        What ``TrainConfig.to_dict`` returned for the saved run and for this one.
-    """
-    found = []
-    for name in sorted(old.keys() | new.keys()):
-        if not prefix and name in MAY_CHANGE_ON_RESUME:
-            continue
-        before, after = old.get(name), new.get(name)
-        if isinstance(before, dict) and isinstance(after, dict):
-            found += differences(before, after, prefix=f"{prefix}{name}.")
-        elif before != after:
-            found.append(f"{prefix}{name} was {before}, is now {after}")
-    return found
 
 
 def _check_positive(config: TrainConfig) -> None:

@@ -12,16 +12,20 @@ machine, and two copies of one document fall on the same side. The corpus knows 
 import bz2
 import gzip
 import hashlib
+import io
 import lzma
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO, cast
 
 SEPARATOR = "<|endoftext|>"
 PIECE_CHARACTERS = 65_536
 PROBE_BYTES = 8_192
-OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+OPENERS = cast(
+    dict[str, Callable[[Path], BinaryIO]],
+    {".gz": gzip.GzipFile, ".bz2": bz2.BZ2File, ".xz": lzma.LZMAFile},
+)
 ASSUMED_COMPRESSION = 4
 """How many bytes of text a byte of compressed file is taken for, in progress and sampling."""
 
@@ -148,17 +152,18 @@ def _pieces(stream: TextIO) -> Iterator[tuple[str, bool]]:
 
 
 def _open_text(path: Path) -> TextIO:
+    return io.TextIOWrapper(_open_bytes(path), encoding="utf-8", errors="replace")
+
+
+def _open_bytes(path: Path) -> BinaryIO:
     opener = OPENERS.get(path.suffix)
-    if opener is None:
-        return path.open(encoding="utf-8", errors="replace")
-    return opener(path, "rt", encoding="utf-8", errors="replace")  # type: ignore[return-value]
+    return path.open("rb") if opener is None else opener(path)
 
 
 def _is_text(path: Path) -> bool:
     """Text is what has no zero byte near its beginning and, if compressed, decompresses."""
-    opener = OPENERS.get(path.suffix)
     try:
-        with path.open("rb") if opener is None else opener(path, "rb") as stream:
+        with _open_bytes(path) as stream:
             return b"\0" not in stream.read(PROBE_BYTES)
     except PermissionError:
         raise

@@ -74,11 +74,11 @@ def has_fast_bf16(device: torch.device) -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def choose_precision(precision: Precision, device: torch.device) -> torch.dtype:
-    """Return the dtype of the matrix products: bfloat16 (autocast) or float32."""
+def choose_precision(precision: Precision, device: torch.device) -> Precision:
+    """Return the precision of the matrix products: bf16 (autocast) or fp32, no longer auto."""
     if precision == "auto":
-        precision = "bf16" if has_fast_bf16(device) else "fp32"
-    return torch.bfloat16 if precision == "bf16" else torch.float32
+        return "bf16" if has_fast_bf16(device) else "fp32"
+    return precision
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float | None:

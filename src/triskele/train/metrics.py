@@ -7,20 +7,60 @@ numbers came about.
 
 import json
 import math
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 from torch.utils.tensorboard import SummaryWriter
 
-from triskele.train.records import Record, StepRecord, ValidationRecord
+from triskele.train.config import TrainConfig
+from triskele.train.ranks import Ranks
+from triskele.train.records import Record, Sink, StepRecord, ValidationRecord
 
+METRICS = "metrics.jsonl"
 STEP, VALIDATION = "step", "validation"
 
 
+class Logs:
+    """Hands every record on to the sink and keeps the numbers, while it is open.
+
+    Parameters
+    ----------
+    config
+        Where to write, and whether to write TensorBoard events.
+    sink
+        Who else is told.
+    after_step
+        Continue the logs after this step; 0 starts anew.
+    ranks
+        Only the first process writes.
+    """
+
+    def __init__(self, config: TrainConfig, sink: Sink, *, after_step: int, ranks: Ranks) -> None:
+        self._sink = sink
+        self._open: list[MetricsLog | TensorBoardLog] = []
+        if ranks.is_first:
+            self._open.append(MetricsLog(config.out / METRICS, after_step=after_step))
+            if config.watch.tensorboard:
+                events = config.out / "tensorboard"
+                self._open.append(TensorBoardLog(events, after_step=after_step))
+
+    def __enter__(self) -> "Logs":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for log in self._open:
+            log.close()
+
+    def __call__(self, record: Record) -> None:
+        """Write the record wherever it belongs."""
+        for log in self._open:
+            log(record)
+        self._sink(record)
+
+
 class MetricsLog:
-    """Appends records to ``metrics.jsonl``.
+    """Appends steps and validations to a file of JSON lines.
 
     Parameters
     ----------
@@ -31,11 +71,9 @@ class MetricsLog:
     """
 
     def __init__(self, path: Path, *, after_step: int = 0) -> None:
-        self.path = path
         kept = [x for x in _read_lines(path) if x["step"] <= after_step]
-        fresh = path.with_name(path.name + ".part")
-        with fresh.open("w", encoding="utf-8") as stream:
-            stream.writelines(json.dumps(x) + "\n" for x in kept)
+        fresh = path.with_name(f".{path.name}.part")
+        fresh.write_text("".join(json.dumps(x) + "\n" for x in kept), encoding="utf-8")
         fresh.replace(path)
         self._stream: TextIO = path.open("a", encoding="utf-8")
 
@@ -45,10 +83,6 @@ class MetricsLog:
             kind = STEP if isinstance(record, StepRecord) else VALIDATION
             self._stream.write(json.dumps({"kind": kind, **asdict(record)}) + "\n")
             self._stream.flush()
-
-    def sync(self) -> None:
-        """Wait until all lines are on disk."""
-        os.fsync(self._stream.fileno())
 
     def close(self) -> None:
         """Close the file."""
@@ -68,7 +102,7 @@ class TensorBoardLog:
 
     def __init__(self, folder: Path, *, after_step: int = 0) -> None:
         purge = after_step + 1 if after_step else None
-        self._writer: Any = SummaryWriter(str(folder), purge_step=purge)  # type: ignore[no-untyped-call]
+        self._writer: Any = SummaryWriter(str(folder), purge_step=purge)
 
     def __call__(self, record: Record) -> None:
         """Write steps and validations, ignore the rest."""
@@ -78,6 +112,10 @@ class TensorBoardLog:
         elif isinstance(record, ValidationRecord):
             self._scalars("validation", record, ("loss", "perplexity", "bits_per_byte"))
 
+    def close(self) -> None:
+        """Flush and close the event file."""
+        self._writer.close()
+
     def _scalars(
         self, group: str, record: StepRecord | ValidationRecord, names: tuple[str, ...]
     ) -> None:
@@ -85,10 +123,6 @@ class TensorBoardLog:
             value = getattr(record, name)
             if value is not None:
                 self._writer.add_scalar(f"{group}/{name}", value, record.step)
-
-    def close(self) -> None:
-        """Flush and close the event file."""
-        self._writer.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +158,9 @@ def bits_per_byte(loss: float, bytes_per_token: float | None) -> float | None:
     return None if bytes_per_token is None else loss / (math.log(2.0) * bytes_per_token)
 
 
-def steps_to_reach(steps: tuple[int, ...], losses: tuple[float, ...], target: float) -> float | None:
+def steps_to_reach(
+    steps: tuple[int, ...], losses: tuple[float, ...], target: float
+) -> float | None:
     """Return when a loss curve first comes down to ``target``, or None if it never does.
 
     Between two measurements the curve is taken as straight.

@@ -85,9 +85,15 @@ def _draw_run(axes: Axes, run: Run, color: str) -> None:
         losses = np.asarray(curves.losses, dtype=float)
         axes.plot(steps, losses, color=color, linewidth=0.5, alpha=0.18, zorder=2)
         mean_steps, means = _running_mean(steps, losses)
-        label = None if has_validation else run.label
-        style = {"linewidth": 1.0, "alpha": 0.55} if has_validation else {"linewidth": 1.8}
-        axes.plot(mean_steps, means, color=color, label=label, zorder=3, **style)
+        axes.plot(
+            mean_steps,
+            means,
+            color=color,
+            label=None if has_validation else run.label,
+            linewidth=1.0 if has_validation else 1.8,
+            alpha=0.55 if has_validation else 1.0,
+            zorder=3,
+        )
     if has_validation:
         axes.plot(
             curves.validation_steps,

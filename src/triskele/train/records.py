@@ -86,17 +86,27 @@ class SnapshotSaved:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Artifacts:
+    """What a complete run leaves for people: ``sample`` is None where there is no tokenizer."""
+
+    checkpoint: Path
+    plot: Path
+    sample: Path | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunFinished:
-    """The end of a run, complete or interrupted."""
+    """The end of a run.
+
+    ``interrupted`` runs can be resumed; ``artifacts`` are there once a run is complete.
+    """
 
     step: int
     total_steps: int
     interrupted: bool
     validation: ValidationRecord | None
     seconds: float
-    checkpoint: Path | None
-    plot: Path | None
-    sample: Path | None
+    artifacts: Artifacts | None
 
 
 Record = (

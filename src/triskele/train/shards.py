@@ -48,9 +48,7 @@ class TokenShards:
         If a file is no token shard or shorter than its header says.
     """
 
-    def __init__(
-        self, paths: Sequence[Path], *, start: int = 0, stop: int | None = None
-    ) -> None:
+    def __init__(self, paths: Sequence[Path], *, start: int = 0, stop: int | None = None) -> None:
         self.paths = tuple(paths)
         self._maps = [open_shard(path) for path in self.paths]
         self._ends = np.cumsum([len(tokens) for tokens in self._maps], dtype=np.int64)

@@ -25,7 +25,13 @@ FORMAT = 1
 NAME = re.compile(r"step-(\d{8,})")
 CHUNK_BYTES = 1 << 22
 UNREADABLE = (
-    OSError, ValueError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError
+    OSError,
+    ValueError,
+    RuntimeError,
+    EOFError,
+    KeyError,
+    TypeError,
+    pickle.UnpicklingError,
 )
 """What reading a damaged snapshot may raise."""
 

@@ -1,4 +1,4 @@
-"""From what the user has to what a run reads: text or shards in, training and validation tokens out.
+"""From what the user has to what a run reads: text or shards in, tokens out, some of them held out.
 
 Text is tokenized once, into ``OUT/tokens``; a run that is started or resumed on the same text finds
 the tokens there. The folder appears complete or not at all. Ready shards are used where they lie.
@@ -13,17 +13,17 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
-
-from triskele.model import train_tokenizer
+from triskele.model import BytePairTokenizer, load_tokenizer, train_tokenizer
 from triskele.train.config import SIZES, TextOptions, TrainConfig
-from triskele.train.corpus import SEPARATOR, Corpus, Piece, is_held_out, open_corpus, uniform
+from triskele.train.corpus import Corpus, Piece, is_held_out, open_corpus, uniform
 from triskele.train.records import Notice, Progress, Sink
 from triskele.train.shards import ShardWriter, TokenShards
 
 MANIFEST, TOKENIZER = "tokens.json", "tokenizer.json"
 TRAIN, VALIDATION = "train", "val"
 PIECES_AT_ONCE = 256
+PROBE_TOKENS = 100_000
+"""Of ready shards so many are decoded, to find out how long a token is."""
 GPT2_VOCABULARY = 50304
 """For shards without a tokenizer: GPT-2's 50257, rounded up to a multiple of 128."""
 
@@ -33,7 +33,7 @@ class Dataset:
     """The tokens of a run.
 
     ``bytes_per_token`` is that of the validation tokens, None where the text is unknown;
-    ``tokenizer`` the path of a tokenizer.json, None for shards that come without one;
+    ``tokenizer`` is None for shards that come without one;
     ``fingerprint`` changes when the data does.
     """
 
@@ -41,7 +41,7 @@ class Dataset:
     validation: TokenShards
     vocab_size: int
     bytes_per_token: float | None
-    tokenizer: Path | None
+    tokenizer: BytePairTokenizer | None
     fingerprint: str
 
 
@@ -92,8 +92,8 @@ def _from_text(config: TrainConfig, *, context: int, sink: Sink) -> Dataset:
         validation=validation,
         vocab_size=manifest["vocab_size"],
         bytes_per_token=bytes_per_token,
-        tokenizer=folder / TOKENIZER,
-        fingerprint=request["data"],
+        tokenizer=load_tokenizer(folder / TOKENIZER),
+        fingerprint=f"{request['data']} {manifest['n_train']} {manifest['vocab_size']}",
     )
 
 
@@ -113,15 +113,15 @@ def _from_shards(config: TrainConfig, *, context: int) -> Dataset:
         train, validation = _carve(train, wanted, config.data)
     _check_length(train, context, config.data)
     _check_length(validation, context, held_out[0].parent if held_out else config.data)
-    tokenizer = config.text.tokenizer
-    if tokenizer is None and (folder / TOKENIZER).is_file():
-        tokenizer = folder / TOKENIZER
+    path = config.text.tokenizer
+    if path is None and (folder / TOKENIZER).is_file():
+        path = folder / TOKENIZER
+    tokenizer = None if path is None else load_tokenizer(path)
     vocab_size, bytes_per_token = config.text.vocab_size or GPT2_VOCABULARY, None
     if tokenizer is not None:
-        loaded = _load_tokenizer(tokenizer)
-        vocab_size = loaded.get_vocab_size()
-        ids = validation.read(0, min(len(validation), 100_000))
-        text = loaded.decode(ids.tolist(), skip_special_tokens=False)
+        vocab_size = tokenizer.vocab_size
+        ids = validation.read(0, min(len(validation), PROBE_TOKENS))
+        text = tokenizer.decode(ids.tolist())
         bytes_per_token = len(text.encode()) / len(ids)
     return Dataset(
         train=train,
@@ -147,8 +147,8 @@ def _tokenize(
     partial.mkdir(parents=True)
     try:
         tokenizer = _make_tokenizer(config.text, request["vocab_size"], corpus, held_out, sink)
-        tokenizer.save(str(partial / TOKENIZER))
-        vocab_size = tokenizer.get_vocab_size()
+        tokenizer.save(partial / TOKENIZER)
+        vocab_size = tokenizer.vocab_size
         share = 0.0 if held_out is not None else config.text.validation_share
         with (
             ShardWriter(partial, TRAIN, vocab_size=vocab_size) as train,
@@ -173,21 +173,16 @@ def _tokenize(
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    sink(
-        Notice(
-            text=f"{manifest['n_train']:,} training and {manifest['n_validation']:,} validation "
-            f"tokens from a vocabulary of {vocab_size:,} are in {folder}"
-        )
-    )
+    sink(Notice(text=f"tokenizer (vocabulary {vocab_size:,}) and tokens are in {folder}"))
     return manifest
 
 
 def _make_tokenizer(
     options: TextOptions, vocab_size: int, corpus: Corpus, held_out: Corpus | None, sink: Sink
-) -> Tokenizer:
+) -> BytePairTokenizer:
     """Load the given tokenizer or train one on a sample of the training pieces."""
     if options.tokenizer is not None:
-        return _load_tokenizer(options.tokenizer)
+        return load_tokenizer(options.tokenizer)
     share = 0.0 if held_out is not None else options.validation_share
     rate = options.sample_bytes / corpus.n_bytes
     stage = "training the tokenizer"
@@ -204,22 +199,21 @@ def _make_tokenizer(
 
 def _write(
     corpus: Corpus,
-    tokenizer: Tokenizer,
+    tokenizer: BytePairTokenizer,
     train: ShardWriter,
     validation: ShardWriter,
     share: float,
     sink: Sink,
 ) -> list[int]:
     """Tokenize all pieces; return the bytes of text that went to training and validation."""
-    separator = tokenizer.token_to_id(SEPARATOR)
     n_bytes = [0, 0]
     pieces = iter(corpus)
     while chunk := list(islice(pieces, PIECES_AT_ONCE)):
-        encoded = tokenizer.encode_batch_fast([x.text for x in chunk], add_special_tokens=False)
-        for piece, encoding in zip(chunk, encoded, strict=True):
+        encoded = tokenizer.encode_batch([piece.text for piece in chunk])
+        for piece, ids in zip(chunk, encoded, strict=True):
             held_out = is_held_out(piece.text, share)
             writer = validation if held_out else train
-            writer.write(_with_end(encoding.ids, piece, separator))
+            writer.write(_with_end(ids, piece, tokenizer.eos_id))
             n_bytes[held_out] += len(piece.text.encode("utf-8", "surrogatepass"))
         done = min(chunk[-1].position, corpus.n_bytes)
         sink(Progress(stage="tokenizing", done=done, total=corpus.n_bytes))
@@ -254,22 +248,13 @@ def _shard_paths(path: Path) -> list[Path]:
     return [path] if path.suffix == ".bin" else []
 
 
-def _load_tokenizer(path: Path) -> Tokenizer:
-    if not path.is_file():
-        raise ValueError(f"{path} does not exist; text.tokenizer must be a tokenizer.json")
-    try:
-        return Tokenizer.from_file(str(path))
-    except Exception as error:  # noqa: BLE001 - the bindings raise bare Exception
-        raise ValueError(f"{path} is no tokenizer.json: {error}") from None
-
-
 def _request(config: TrainConfig, corpus: Corpus, held_out: Corpus | None) -> dict[str, Any]:
     """Everything the tokens depend on."""
     text = config.text
     return {
         "data": corpus.fingerprint(),
         "validation": None if held_out is None else held_out.fingerprint(),
-        "tokenizer": None if text.tokenizer is None else _load_tokenizer(text.tokenizer).to_str(),
+        "tokenizer": None if text.tokenizer is None else load_tokenizer(text.tokenizer).to_json(),
         "vocab_size": text.vocab_size or SIZES[config.size].vocab_size,
         "validation_share": text.validation_share,
         "sample_bytes": text.sample_bytes,

@@ -1,0 +1,199 @@
+"""Claim: one DynMuon step costs no more than one step of ``torch.optim.Muon``.
+
+Times a step on the matrices of GPT-2 small (48 of 768×768, 12 each of 3072×768 and 768×3072),
+all optimizers in one process, interleaved round by round, and reports medians of per-round ratios.
+Peak memory is the high-water mark of a process of its own that takes three steps.
+
+    python -m benchmarks.claims.optimizer_step            three rounds
+    python -m benchmarks.claims.optimizer_step --full     nine rounds, the recorded form
+"""
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import matplotlib
+
+matplotlib.use("Agg")
+import torch
+from matplotlib import pyplot
+from torch import nn
+
+from benchmarks.record import RESULTS, Figure, record
+from triskele.optim import DynMuon, PowerSchedule
+
+EXPONENTS = (0.25, 0.1, 0.0, -0.1, -0.25)
+SHAPES = ((768, 768),) * 48 + ((3072, 768),) * 12 + ((768, 3072),) * 12
+MEMORY_GOAL = 1.05
+Optimizers = dict[str, Callable[[list[nn.Parameter]], torch.optim.Optimizer]]
+
+
+def main() -> None:
+    """Measure, print one line per figure, write the JSON and the plot."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--full", action="store_true", help="nine rounds instead of three")
+    parser.add_argument("--layers", type=int, default=12, help="12 is GPT-2 small")
+    parser.add_argument("--memory-of", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    n_matrices = args.layers
+    shapes = SHAPES[: 4 * n_matrices] + SHAPES[48 : 48 + n_matrices] + SHAPES[60 : 60 + n_matrices]
+    if args.memory_of:
+        print(peak_megabytes(args.memory_of, shapes, device))
+        return
+
+    rows = time_steps(shapes, device, n_rounds=9 if args.full else 3)
+    goal = 1.0 if device.type == "cuda" else 0.15
+    figures = []
+    for name in optimizers():
+        if name == "torch.optim.Muon":
+            continue
+        ratios = [row["seconds"][name] / row["seconds"]["torch.optim.Muon"] for row in rows]
+        ours = name.startswith("DynMuon p=")
+        median = statistics.median(ratios)
+        figures.append(
+            Figure(
+                name=f"time ratio, {name}",
+                value=median,
+                spread=(max(ratios) - min(ratios)) / 2,
+                goal=f"≤ {goal}" if ours else None,
+                holds=median <= goal if ours else None,
+            )
+        )
+    muon = [row["seconds"]["torch.optim.Muon"] for row in rows]
+    figures.append(
+        Figure(name="torch.optim.Muon step", value=1e3 * statistics.median(muon), unit=" ms")
+    )
+    memory = {
+        name: megabytes_in_subprocess(name, args.layers)
+        for name in ("torch.optim.Muon", "DynMuon p=-0.25")
+    }
+    ratio = memory["DynMuon p=-0.25"] / memory["torch.optim.Muon"]
+    figures.append(
+        Figure(
+            name="peak memory ratio",
+            value=ratio,
+            goal=f"≤ {MEMORY_GOAL}",
+            holds=ratio <= MEMORY_GOAL,
+        )
+    )
+    claim = f"optimizer_step_{device.type}"
+    record(claim, figures, rows=rows, notes=f"{torch.get_num_threads()} threads, {device}")
+    plot(rows, RESULTS / f"{claim}.png", goal)
+
+
+def optimizers() -> Optimizers:
+    """Return every optimizer under test by the name the figures use."""
+    table: Optimizers = {"torch.optim.Muon": lambda matrices: torch.optim.Muon(matrices, lr=0.01)}
+    for p in EXPONENTS:
+        table[f"DynMuon p={p:g}"] = lambda matrices, p=p: DynMuon(
+            matrices, total_steps=100, schedule=PowerSchedule(shape="constant", start=p)
+        )
+    table["published Taylor p=-0.25"] = lambda matrices: DynMuon(
+        matrices,
+        total_steps=100,
+        schedule=PowerSchedule(shape="constant", start=-0.25),
+        method="taylor",
+        scale="reference",
+    )
+    return table
+
+
+def time_steps(
+    shapes: tuple[tuple[int, int], ...], device: torch.device, *, n_rounds: int
+) -> list[dict[str, dict[str, float]]]:
+    """Return seconds per step by optimizer, one row per round; a warm-up round goes first."""
+    matrices = make_matrices(shapes, device)
+    table = {name: make(matrices) for name, make in optimizers().items()}
+    rows = []
+    for n_round in range(n_rounds + 1):
+        seconds = {}
+        for name, optimizer in table.items():
+            n_steps = 20 if device.type == "cuda" else 1
+            synchronize(device)
+            start = time.perf_counter()
+            for _ in range(n_steps):
+                optimizer.step()
+            synchronize(device)
+            seconds[name] = (time.perf_counter() - start) / n_steps
+        if n_round:
+            rows.append({"seconds": seconds})
+            ratio = seconds["DynMuon p=-0.25"] / seconds["torch.optim.Muon"]
+            print(f"round {n_round}/{n_rounds}: ratio at p=-0.25 {ratio:.3f}", flush=True)
+    return rows
+
+
+def make_matrices(
+    shapes: tuple[tuple[int, int], ...], device: torch.device
+) -> list[nn.Parameter]:
+    """Return parameters with gradients whose singular values fall like 1/i."""
+    torch.manual_seed(0)
+    matrices = []
+    for m, n in shapes:
+        decay = 1.0 / torch.arange(1, n + 1)
+        parameter = nn.Parameter(0.02 * torch.randn(m, n, device=device))
+        parameter.grad = (torch.randn(m, n) * decay).to(device)
+        matrices.append(parameter)
+    return matrices
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for the device."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def peak_megabytes(name: str, shapes: tuple[tuple[int, int], ...], device: torch.device) -> float:
+    """Take three steps and return the peak memory of this process or of the device."""
+    matrices = make_matrices(shapes, device)
+    optimizer = optimizers()[name](matrices)
+    for _ in range(3):
+        optimizer.step()
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def megabytes_in_subprocess(name: str, layers: int) -> float:
+    """Return :func:`peak_megabytes` of a fresh process."""
+    module = "benchmarks.claims.optimizer_step"
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--memory-of", name, "--layers", str(layers)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return float(done.stdout)
+
+
+def plot(rows: list[dict[str, dict[str, float]]], path: object, goal: float) -> None:
+    """Draw one bar per optimizer: median ratio to torch.optim.Muon, whiskers over the rounds."""
+    names = [name for name in rows[0]["seconds"] if name != "torch.optim.Muon"]
+    ratios = [
+        sorted(row["seconds"][name] / row["seconds"]["torch.optim.Muon"] for row in rows)
+        for name in names
+    ]
+    medians = [statistics.median(values) for values in ratios]
+    whiskers = [
+        [median - values[0] for median, values in zip(medians, ratios, strict=True)],
+        [values[-1] - median for median, values in zip(medians, ratios, strict=True)],
+    ]
+    figure, axes = pyplot.subplots(figsize=(7, 3.2), layout="constrained")
+    colors = ["#3b6ea5" if name.startswith("DynMuon") else "#b0b0b0" for name in names]
+    axes.barh(names, medians, xerr=whiskers, color=colors, ecolor="#444444", capsize=3)
+    axes.axvline(1.0, color="#444444", linewidth=1)
+    axes.text(1.0, -0.7, " torch.optim.Muon", fontsize=8, va="center")
+    if goal != 1.0:
+        axes.axvline(goal, color="#c44e52", linewidth=1, linestyle="--")
+    axes.invert_yaxis()
+    axes.set_xlabel("time of one step, as a ratio to torch.optim.Muon")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""The command line: hand each command to the room that knows it.
+
+A room is imported when it is run and not before, so that ``triskele --help`` is instant and a room
+that does not need torch never loads it.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+
+from triskele import __version__
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A word on the command line, where it leads, and what it does in a few words."""
+
+    module: str
+    function: str
+    summary: str
+
+
+COMMANDS = {
+    "train": Command("triskele.train.__main__", "main", "Pretrain a language model from text."),
+    "demo": Command(
+        "triskele.train.__main__",
+        "demo_main",
+        "Train a small model twice, with DynMuon and with Muon, and compare the steps.",
+    ),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command that the arguments name.
+
+    Parameters
+    ----------
+    arguments
+        What follows ``triskele``; the process's own arguments if not given.
+
+    Returns
+    -------
+    int
+        The exit status: 0 done, 1 could not, 2 not understood, 130 interrupted.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        sys.stdout.write(_usage())
+        return 0
+    if words[0] == "--version":
+        sys.stdout.write(f"triskele {__version__}\n")
+        return 0
+    command = COMMANDS.get(words[0])
+    if command is None:
+        known = ", ".join(COMMANDS)
+        sys.stderr.write(f"triskele: no command {words[0]!r}; there are: {known}\n")
+        return 2
+    status: int = getattr(import_module(command.module), command.function)(words[1:])
+    return status
+
+
+def _usage() -> str:
+    width = max(len(name) for name in COMMANDS)
+    lines = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: triskele COMMAND [OPTIONS]",
+            "",
+            "Foundation models made cheaper over their whole life.",
+            "",
+            *lines,
+            "",
+            "triskele COMMAND --help tells what a command takes; triskele --version the version.",
+            "",
+            "  triskele demo --out demo",
+            "  triskele train --data book.txt --out run",
+            "",
+        ]
+    )

@@ -1,0 +1,119 @@
+"""The command line of the room: ``triskele train`` and ``triskele demo``.
+
+Everything that belongs to a process and not to a run is here: arguments, environment, signals, the
+terminal, exit statuses, and errors as one line.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+
+import torch
+import torch.distributed as dist
+import tyro
+from rich.console import Console
+
+from triskele.train.config import TrainConfig
+from triskele.train.pretrain import pretrain
+from triskele.train.ranks import Ranks
+from triskele.train.records import discard
+from triskele.train.terminal import Terminal
+
+DONE, FAILED, INTERRUPTED = 0, 1, 130
+
+
+class Interrupt:
+    """Remembers a first Ctrl-C or SIGTERM; a second one ends the process at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Take a signal."""
+        del frame
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def stop(self) -> bool:
+        """Tell whether to stop after this step."""
+        return self.asked
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``triskele train`` and return its exit status."""
+    config = tyro.cli(TrainConfig, args=arguments, prog="triskele train")
+    return _reporting("train", lambda: _train(config))
+
+
+def _train(config: TrainConfig) -> int:
+    interrupt = Interrupt()
+    with _processes() as ranks, Terminal(Console()) as terminal, _signals(interrupt):
+        finished = pretrain(
+            config,
+            sink=terminal if ranks.is_first else discard,
+            stop=interrupt.stop,
+            ranks=ranks,
+        )
+    if finished.interrupted and ranks.is_first:
+        sys.stderr.write(
+            f"triskele train: stopped after step {finished.step} of {finished.total_steps}; "
+            "the same command with --resume continues\n"
+        )
+    return INTERRUPTED if finished.interrupted else DONE
+
+
+def _reporting(command: str, work: Callable[[], int]) -> int:
+    """Do the work; say what went wrong in one line."""
+    try:
+        return work()
+    except KeyboardInterrupt:
+        reason, status = "interrupted; the same command continues from the last snapshot", 130
+    except (ValueError, OSError) as error:
+        reason, status = _one_line(error), FAILED
+    sys.stderr.write(f"triskele {command}: {reason}\n")
+    return status
+
+
+def _one_line(error: ValueError | OSError) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}"
+    return " ".join(str(error).split())
+
+
+@contextmanager
+def _signals(interrupt: Interrupt) -> Iterator[None]:
+    """Send Ctrl-C and SIGTERM to ``interrupt`` meanwhile."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, interrupt) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _processes() -> Iterator[Ranks]:
+    """Join the processes that torchrun started, if it did."""
+    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+        yield Ranks()
+        return
+    ranks = Ranks(
+        rank=int(os.environ["RANK"]),
+        local_rank=int(os.environ.get("LOCAL_RANK", "0")),
+        world_size=int(os.environ["WORLD_SIZE"]),
+    )
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield ranks
+    finally:
+        dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
