@@ -1,7 +1,7 @@
 import pytest
 import torch
-
 from tests.oracles.attention import slow_causal_attention
+
 from triskele.model import ModelConfig, causal_attention
 from triskele.model.attention import SelfAttention
 from triskele.model.rotary import rotation

@@ -2,10 +2,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from triskele.model import next_token_loss
 
-N_TOKENS, WIDTH, VOCAB = 23, 16, 40
+N_TOKENS, WIDTH, VOCAB = 23, 4, 40
 
 
 def problem(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor]:
@@ -40,8 +41,8 @@ def test_memory_is_one_slice_not_the_batch() -> None:
     x, weight, targets = problem()
     largest = 0
 
-    class Watch(torch.overrides.TorchFunctionMode):
-        def __torch_function__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
             nonlocal largest
             result = function(*args, **(kwargs or {}))
             if isinstance(result, Tensor) and result.shape[-1:] == (VOCAB,):
@@ -60,7 +61,7 @@ def test_autocast_makes_products_in_its_precision_and_keeps_gradients_in_theirs(
     exact = next_token_loss(x.bfloat16().float(), weight.bfloat16().float(), targets)
     assert loss.dtype == torch.float32
     assert loss != exact
-    assert float(loss) == pytest.approx(float(exact), rel=1e-2)
+    assert loss.item() == pytest.approx(exact.item(), rel=1e-2)
     for ours, theirs in zip(
         gradients(loss, x, weight),
         gradients(next_token_loss(x, weight, targets), x, weight),
@@ -94,7 +95,7 @@ def test_without_gradients_none_are_made() -> None:
 
 def test_rows_and_targets_must_match() -> None:
     x, weight, targets = problem()
-    with pytest.raises(ValueError, match=r"one target for each row.*got \(22,\) for \(23, 16\)"):
+    with pytest.raises(ValueError, match=r"one target for each row.*got \(22,\) for \(23, 4\)"):
         next_token_loss(x, weight, targets[:-1])
     with pytest.raises(ValueError, match="at least one"):
         next_token_loss(x[:0], weight, targets[:0])

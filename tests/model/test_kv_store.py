@@ -1,7 +1,7 @@
 import pytest
 import torch
-
 from tests.contracts.kv_store import KVStoreContract
+
 from triskele.model import ContiguousStore, KVStore, ModelConfig
 
 

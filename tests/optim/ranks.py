@@ -4,6 +4,7 @@ The processes are forked off a server that has imported torch once, and find one
 file, so that a test needs neither a free port nor the seconds of another import.
 """
 
+import faulthandler
 import multiprocessing
 import os
 import tempfile
@@ -34,19 +35,17 @@ def call_on_ranks(n_ranks: int, work: Callable[..., Any], *args: Any, timeout: f
     context.set_forkserver_preload(PRELOAD)
     with tempfile.TemporaryDirectory() as folder:
         ranks = [
-            context.Process(target=_rank, args=(rank, n_ranks, folder, work, args))
+            context.Process(target=_rank, args=(rank, n_ranks, folder, timeout, work, args))
             for rank in range(n_ranks)
         ]
         try:
             for process in ranks:
                 process.start()
-            _await(ranks, time.monotonic() + timeout)
-            errors = [path.read_text() for path in sorted(Path(folder).glob("*.error"))]
-            if errors:
-                raise AssertionError("\n".join(errors))
-            late = [rank for rank, process in enumerate(ranks) if process.exitcode != 0]
-            if late:
-                raise AssertionError(f"ranks {late} of {n_ranks} hung or died ({timeout} s)")
+            _await(ranks, time.monotonic() + timeout + 5)
+            failed = [rank for rank, process in enumerate(ranks) if process.exitcode != 0]
+            if failed:
+                errors = [Path(f"{folder}/{rank}.error").read_text() for rank in failed]
+                raise AssertionError(f"ranks {failed} of {n_ranks} failed\n" + "\n".join(errors))
             return [torch.load(f"{folder}/{r}.pt", weights_only=False) for r in range(n_ranks)]
         finally:
             for process in ranks:
@@ -65,8 +64,16 @@ def _await(ranks: list[Any], deadline: float) -> None:
 
 
 def _rank(
-    rank: int, n_ranks: int, folder: str, work: Callable[..., Any], args: tuple[Any, ...]
+    rank: int,
+    n_ranks: int,
+    folder: str,
+    timeout: float,
+    work: Callable[..., Any],
+    args: tuple[Any, ...],
 ) -> None:
+    error = Path(f"{folder}/{rank}.error").open("w")
+    # A rank that hangs says where, and ends even if nobody is left to end it.
+    faulthandler.dump_traceback_later(timeout, exit=True, file=error)
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     torch.set_num_threads(1)
     warnings.simplefilter("error")
@@ -78,5 +85,6 @@ def _rank(
         dist.barrier()
         dist.destroy_process_group()
     except BaseException:
-        Path(f"{folder}/{rank}.error").write_text(f"rank {rank}\n{traceback.format_exc()}")
+        error.write(f"rank {rank}\n{traceback.format_exc()}")
+        error.close()
         raise SystemExit(1) from None

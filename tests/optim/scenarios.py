@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
     set_state_dict,
 )
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
@@ -28,7 +30,7 @@ from torch.distributed.tensor.debug import CommDebugMode
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 from torch.nn.parallel import DistributedDataParallel
 
-from triskele.optim import dynmuon
+from triskele.optim import matrix_step
 from triskele.optim.dynmuon import DynMuon
 from triskele.optim.matrices import MatrixView, shape_matrices
 from triskele.optim.placement import Local, Placement, interleave
@@ -164,3 +166,245 @@ def fsdp(mesh: DeviceMesh | None = None, **options: Any) -> dict[str, Any]:
         "description": optimizer.describe(),
         "state": {type(v).__name__ for s in optimizer.state.values() for v in s.values()},
     }
+
+
+def hsdp() -> dict[str, Any]:
+    """Shards over pairs of ranks, replicas over the pairs."""
+    return fsdp(init_device_mesh("cpu", (2, 2), mesh_dim_names=("replicate", "shard")))
+
+
+class Perceptron(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.up = nn.Linear(WIDTH, 12, bias=False)
+        self.down = nn.Linear(12, 6, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(torch.tanh(self.up(x)))
+
+
+def perceptron() -> Perceptron:
+    torch.manual_seed(0)
+    return Perceptron()
+
+
+def fit(model: nn.Module, **options: Any) -> None:
+    """Take ``STEPS`` steps on the same batch on every rank."""
+    optimizer = DynMuon(
+        model.parameters(), total_steps=2 * STEPS, schedule=SCHEDULE, method="svd", **options
+    )
+    x = torch.randn(16, WIDTH, generator=torch.Generator().manual_seed(1))
+    for _ in range(STEPS):
+        model(x).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def one_perceptron(**options: Any) -> dict[str, Tensor]:
+    model = perceptron()
+    fit(model, **options)
+    return whole(model)
+
+
+def tensor_parallel(*, with_fsdp: bool = False, **options: Any) -> dict[str, Tensor]:
+    """Columns and rows over the ranks; with FSDP, over pairs of them and shards over the pairs."""
+    shape, names = ((2, 2), ("data", "tensor")) if with_fsdp else ((dist.get_world_size(),), ("tensor",))
+    mesh = init_device_mesh("cpu", shape, mesh_dim_names=names)
+    plan = {"up": ColwiseParallel(), "down": RowwiseParallel()}
+    model = parallelize_module(perceptron(), mesh["tensor"], plan)
+    if with_fsdp:
+        model = fully_shard(model, mesh=mesh["data"])
+    fit(model, **options)
+    return whole(model)
+
+
+def many_runs() -> dict[str, Any]:
+    """Runs so small that several are under way at once, in either placement."""
+    with patch.dict(matrix_step.CHUNK_ELEMENTS, cpu=8):
+        return {"ddp": ddp()["parameters"], "fsdp": fsdp()["parameters"]}
+
+
+def options() -> dict[str, dict[str, Tensor]]:
+    """Whatever touches parts of a parameter, with those parts in shards."""
+    return {name: fsdp(**choice)["parameters"] for name, choice in OPTIONS.items()}
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "cautious": {"cautious": True},
+    "float64 momentum": {"momentum_dtype": torch.float64},
+    "tensor rate": {"lr": torch.tensor(0.02)},
+    "plain momentum": {"nesterov": False, "scale": "reference", "weight_decay": 0.0},
+}
+
+
+SHAPES: tuple[tuple[int, ...], ...] = ((3, 5), (8, 8), (1, 4), (6, 1), (5, 16), (2, 3), (0, 4), (16, 3))
+STACKS: tuple[tuple[int, ...], ...] = ((5, 4, 4), (1, 3, 6), (8, 2, 3), (2, 6, 6), (3, 2, 2, 5))
+KERNELS: tuple[tuple[int, ...], ...] = ((6, 4, 3), (3, 2, 3, 3), (8, 8, 1, 1))
+FAMILIES: dict[str, tuple[Sequence[tuple[int, ...]], MatrixView]] = {
+    "matrices": (SHAPES, MatrixView()),
+    "transposed": (SHAPES, MatrixView(transposed=True)),
+    "fused": (((9, 4), (9, 2), (9, 12)), MatrixView(split=(4, 4, 1))),
+    "stacks": (STACKS, MatrixView()),
+    "matrices and stacks": (SHAPES + STACKS, MatrixView()),
+    "kernels": (KERNELS, MatrixView(flatten=True)),
+    "one matrix": (((2, 3),), MatrixView()),
+    "nothing to shape": (((0, 4),), MatrixView()),
+}
+
+
+def layouts() -> dict[str, dict[str, tuple[float, int, bool]]]:
+    """Shape every family in every layout: (error, messages, layout and precision kept)."""
+    return {
+        f"{family} {layout}": _against_one_process(shapes, view, layout)
+        for family, (shapes, view) in FAMILIES.items()
+        for layout in ("replicas", "shards of 0", "shards of 1", "shards of -1", "mixed precision")
+    }
+
+
+def _against_one_process(
+    shapes: Iterable[tuple[int, ...]], view: MatrixView, layout: str
+) -> tuple[float, int, bool]:
+    group = dist.group.WORLD
+    assert group is not None
+    shape = partial(
+        shape_matrices,
+        view=view,
+        adjust_lr="match_rms_adamw",
+        shaper=partial(spectral_power, p=0.5, method="svd"),
+    )
+    torch.manual_seed(0)
+    full = [torch.randn(size) for size in shapes]
+    if layout == "mixed precision":
+        full = [x.to((torch.float64, torch.bfloat16)[i % 2]) for i, x in enumerate(full)]
+    if full[0].ndim == 4:
+        full = [x.contiguous(memory_format=torch.channels_last) for x in full]
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    placement: Placement
+    if layout == "replicas":
+        parameters, placement = list(full), Replicated(group)
+    else:
+        dim = int(layout.rpartition(" ")[2]) if layout.startswith("shards") else 0
+        parameters = [distribute_tensor(x, mesh, [Shard(dim)]) for x in full]
+        placement = Sharded(group)
+    updates = [local_part(parameter).clone() for parameter in parameters]
+    before = copy.deepcopy(updates)
+    results: list[Tensor] = []
+    with CommDebugMode() as messages:
+        interleave([_into(results, placement.run(updates, parameters, shape, stacked=not view.flatten))])
+    expected: list[Tensor] = []
+    interleave([_into(expected, Local().run(full, full, shape, stacked=not view.flatten))])
+    error = 0.0
+    kept = all(map(torch.equal, updates, before))
+    for result, update, parameter, wanted in zip(results, updates, parameters, expected, strict=True):
+        kept &= result.shape == update.shape and result.dtype == update.dtype
+        if isinstance(parameter, DTensor):
+            wanted = distribute_tensor(wanted, mesh, parameter.placements).to_local()
+        error = max(error, float((result - wanted).float().abs().sum()) if result.numel() else 0.0)
+    return error, messages.get_total_counts(), kept
+
+
+def _into(results: list[Tensor], run: Any) -> Any:
+    results.extend((yield from run))
+
+
+def kinds() -> dict[str, Any]:
+    """Which placement each layout gets, and what is refused."""
+    world = dist.group.WORLD
+    n = dist.get_world_size()
+    mesh = init_device_mesh("cpu", (n,))
+    wide = init_device_mesh("cpu", (1, n))
+    x = torch.zeros(8, 8)
+    shards = distribute_tensor(x, mesh, [Shard(0)])
+    copies = distribute_tensor(x, mesh, [Replicate()])
+    alone = distribute_tensor(x, wide, [Shard(0), Replicate()])
+    odd = DTensor.from_local(x[: 8 - n * dist.get_rank()], mesh, [Shard(0)], shape=(8, 8), stride=(8, 1))
+    everything = [x, shards, copies, alone, distribute_tensor(x, wide, [Shard(0), Shard(1)])]
+    partial_sums = DTensor.from_local(x, mesh, [Partial()])
+    return {
+        "by rank": [(type(p).__name__, len(own)) for p, own in placements(everything, world)],
+        "alone": [(type(p).__name__, len(own)) for p, own in placements([x, shards], None)],
+        "partial": _refusal(lambda: list(placements([partial_sums], None))),
+        "odd": _refusal(lambda: next(Sharded(world).run([odd.to_local()], [odd], list, stacked=True))),
+    }
+
+
+def _refusal(work: Callable[[], Any]) -> str:
+    try:
+        work()
+    except ValueError as error:
+        return str(error)
+    return "nothing was refused"
+
+
+def partial_gradients() -> tuple[Tensor, Tensor]:
+    """A replicated parameter whose gradient is still a sum over ranks, beside the true sum."""
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    parameter = nn.Parameter(distribute_tensor(torch.zeros(3, 3), mesh, [Replicate()]))
+    mine = torch.full((3, 3), float(dist.get_rank() + 1))
+    parameter.grad = DTensor.from_local(mine, mesh, [Partial()])
+    total = mine.clone()
+    dist.all_reduce(total)
+    return local_grad(parameter), total
+
+
+def train_and_save(folder: str, wrap: str) -> None:
+    """Train and leave both kinds of checkpoint: by parameter name, and the bare state dict."""
+    model = net()
+    model = sharded(model) if wrap == "fsdp" else replicated(model)
+    optimizer = optimizer_of(model, momentum_dtype=torch.float64)
+    train(model, optimizer, share=own_share())
+    named_model, named = get_state_dict(model, optimizer)
+    dcp.save({"model": named_model, "optim": named}, checkpoint_id=f"{folder}/named")
+    dcp.save({"optim": optimizer.state_dict()}, checkpoint_id=f"{folder}/bare")
+
+
+def load_and_train(folder: str, kind: str, wrap: str) -> dict[str, Any]:
+    """Restore into an optimizer of other settings, go on, and return where that led."""
+    torch.manual_seed(99)
+    model: nn.Module = Net()
+    if wrap == "fsdp":
+        model = sharded(model)
+    elif wrap == "ddp":
+        model = replicated(model)
+    optimizer = optimizer_of(model, total_steps=1, lr=1.0, schedule=PowerSchedule())
+    named_model, named = get_state_dict(model, optimizer)
+    stored = {"model": named_model, "optim": named}
+    dcp.load(stored, checkpoint_id=f"{folder}/named")
+    set_state_dict(model, optimizer, model_state_dict=stored["model"], optim_state_dict=stored["optim"])
+    if kind == "bare":
+        optimizer = optimizer_of(model, total_steps=1, lr=1.0, schedule=PowerSchedule())
+        bare = {"optim": optimizer.state_dict()}
+        dcp.load(bare, checkpoint_id=f"{folder}/bare")
+        optimizer.load_state_dict(bare["optim"])
+    group = next(g for g in optimizer.param_groups if g["role"].startswith("fused"))
+    restored = {key: group[key] for key in ("step", "p", "total_steps", "lr", "schedule", "split")}
+    dtypes = {s["momentum_buffer"].dtype for s in optimizer.state.values() if "momentum_buffer" in s}
+    train(model, optimizer, first=STEPS, share=own_share() if dist.is_initialized() else slice(None))
+    return {"parameters": whole(model), "group": restored, "dtypes": dtypes}
+
+
+def full_state_dict() -> dict[str, Any]:
+    """Gather the whole state on the first rank and hand it to a fresh model from there."""
+    model = sharded(net())
+    optimizer = optimizer_of(model)
+    train(model, optimizer, share=own_share())
+    gathered = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    model_state, state = get_state_dict(model, optimizer, options=gathered)
+    model = sharded(Net())
+    optimizer = optimizer_of(model)
+    from_first = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
+    set_model_state_dict(model, model_state, options=from_first)
+    set_optimizer_state_dict(model, optimizer, state, options=from_first)
+    train(model, optimizer, first=STEPS, share=own_share())
+    return whole(model)
+
+
+def all_of(scenarios: Sequence[Callable[[], Any]]) -> dict[str, Any]:
+    """Run several scenarios in one world; one that fails leaves its traceback instead."""
+    results: dict[str, Any] = {}
+    for scenario in scenarios:
+        try:
+            results[scenario.__name__] = scenario()
+        except Exception:
+            results[scenario.__name__] = traceback.format_exc()
+    return results

@@ -185,7 +185,7 @@ def test_matrices_larger_than_a_chunk_and_many_small_ones_step_alike(
 ) -> None:
     results = []
     for chunk in (1 << 22, 300):
-        monkeypatch.setattr("triskele.optim.dynmuon.CHUNK_ELEMENTS", {"cpu": chunk})
+        monkeypatch.setattr("triskele.optim.matrix_step.CHUNK_ELEMENTS", {"cpu": chunk})
         model = Toy()
         train(model, DynMuon.from_model(model, total_steps=10), range(3))
         results.append(model)
@@ -381,12 +381,21 @@ def test_grad_scaler_skips_the_step_on_overflow_and_unscales_otherwise() -> None
 
 def test_learning_rate_schedulers_reach_every_group() -> None:
     model = Toy()
-    optimizer = DynMuon.from_model(model, total_steps=4, lr=0.02, adamw_lr=0.004)
+    optimizer = DynMuon.from_model(
+        model,
+        total_steps=4,
+        lr=0.02,
+        adamw_lr=0.004,
+        embedding_lr=0.004,
+        head_lr=0.004,
+        head="adamw",
+    )
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5**step)
     train(model, optimizer, range(1))
     scheduler.step()
     rates = {group["algorithm"]: group["lr"] for group in optimizer.param_groups}
-    assert rates == pytest.approx({"dynmuon": 0.01, "adamw": 0.002})
+    assert rates["dynmuon"] == pytest.approx(0.01)
+    assert rates["adamw"] == pytest.approx(0.002)
 
 
 def test_a_learning_rate_on_the_device_steps_like_a_number() -> None:
@@ -403,20 +412,21 @@ def test_a_learning_rate_on_the_device_steps_like_a_number() -> None:
 
 
 def test_capturable_state_is_made_of_tensors_and_resumes() -> None:
-    model = Toy()
-    optimizer = DynMuon.from_model(model, total_steps=6, capturable=True)
-    train(model, optimizer, range(3))
-    (group,) = [g for g in optimizer.param_groups if g["algorithm"] == "dynmuon"]
+    weights = {}
+    for capturable in (True, False):
+        torch.manual_seed(7)
+        weight = matrix(8, 8)
+        optimizer = DynMuon([weight], total_steps=6, capturable=capturable)
+        for _ in range(3):
+            weight.grad = torch.randn(8, 8)
+            optimizer.step()
+        weights[capturable] = (weight.detach(), optimizer)
+    torch.testing.assert_close(weights[True][0], weights[False][0], rtol=1e-3, atol=1e-4)
+    (group,) = weights[True][1].param_groups
     assert isinstance(group["step"], torch.Tensor)
     assert isinstance(group["p"], torch.Tensor)
-    plain = Toy()
-    reference = DynMuon.from_model(plain, total_steps=6)
-    train(plain, reference, range(3))
-    for a, b in zip(model.parameters(), plain.parameters(), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
-    saved = copy.deepcopy(optimizer.state_dict())
-    other = DynMuon.from_model(model, total_steps=6, capturable=True)
-    other.load_state_dict(saved)
+    other = DynMuon([matrix(8, 8)], total_steps=6, capturable=True)
+    other.load_state_dict(copy.deepcopy(weights[True][1].state_dict()))
     assert other.param_groups[0]["step"].item() == 3
 
 
@@ -473,11 +483,15 @@ def test_wrong_groups_are_refused_and_leave_the_optimizer_as_it_was() -> None:
         ({"params": [vector], "algorithm": "lion"}, "algorithm must be"),
         ({"params": [vector], "algorithm": "adamw", "betas": (0.9, 1.0)}, "betas must lie"),
         ({"params": [matrix(4, 4)], "split": (3, 3)}, "split"),
+        ({"params": [matrix(4, 4), vector], "algorithm": "soap"}, "soap steps matrices"),
+        ({"params": [vector], "algorithm": "soap", "refresh_every": 0}, "refresh_every must"),
+        ({"params": [vector], "algorithm": "soap", "capturable": True}, "cannot be capturable"),
     ]
     for group, message in wrong:
         with pytest.raises(ValueError, match=message):
             optimizer.add_param_group(group)
     assert len(optimizer.param_groups) == 1
+    assert len(optimizer.state) == 1
 
 
 def test_description_names_every_parameter_with_its_algorithm() -> None:
@@ -488,7 +502,16 @@ def test_description_names_every_parameter_with_its_algorithm() -> None:
         line.startswith("dynmuon") and line.endswith("layers.0.weight") and "24×16" in line
         for line in lines
     )
-    assert any(line.startswith("adamw") and line.endswith("lm_head.weight") for line in lines)
+    assert any(line.startswith("soap") and line.endswith("lm_head.weight") for line in lines)
+    assert any(line.startswith("adamw") and line.endswith("norm.bias") for line in lines)
+
+
+def test_roles_have_their_own_learning_rates() -> None:
+    optimizer = DynMuon.from_model(
+        Toy(), total_steps=4, lr=0.5, embedding_lr=0.4, head_lr=0.3, adamw_lr=0.2
+    )
+    rates = {group["role"]: group["lr"] for group in optimizer.param_groups}
+    assert rates == {"matrix": 0.5, "embedding": 0.4, "head": 0.3, "other": 0.2}
 
 
 # --- it optimizes --------------------------------------------------------------------------------

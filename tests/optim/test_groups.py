@@ -55,7 +55,7 @@ def test_llama_shapes_exactly_the_projections_inside_its_layers() -> None:
 
 def test_a_tied_head_is_assigned_once_as_an_embedding() -> None:
     roles = assigned(llama(tied=True))
-    assert roles["model.embed_tokens.weight"].role == "embedding"
+    assert roles["model.embed_tokens.weight"].role == "tied embedding"
     assert "lm_head.weight" not in roles
 
 
@@ -134,7 +134,7 @@ def test_t5_shares_one_embedding_among_encoder_decoder_and_head() -> None:
         T5Config(vocab_size=96, d_model=32, d_kv=8, d_ff=48, num_layers=1, num_heads=4)
     )
     roles = assigned(model)
-    assert roles["shared.weight"].role == "embedding"
+    assert roles["shared.weight"].role == "tied embedding"
     relative = [a for name, a in roles.items() if "relative_attention_bias" in name]
     assert relative
     assert {a.algorithm for a in relative} == {"adamw"}
@@ -194,6 +194,13 @@ def test_the_head_of_a_plain_sequence_is_told_by_its_width() -> None:
 def test_wrappers_leave_no_trace_in_names() -> None:
     inner = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     assert set(assigned(torch.compile(inner))) == set(assigned(inner))
+
+
+def test_the_head_can_have_an_algorithm_of_its_own() -> None:
+    assignments = assign_parameters(llama(), head="soap")
+    assert [a.name for a in assignments if a.algorithm == "soap"] == ["lm_head.weight"]
+    tied = assign_parameters(llama(tied=True), head="soap")
+    assert not any(a.algorithm == "soap" for a in tied)
 
 
 def test_frozen_parameters_are_not_assigned() -> None:

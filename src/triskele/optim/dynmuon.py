@@ -13,9 +13,8 @@ how UΣᵖVᵀ is computed (``spectral``), which parameter is a matrix (``groups
 live in a distributed run (``placement``).
 """
 
-from collections.abc import Callable, Generator, Mapping
-from functools import partial
-from typing import Any, Self, get_args
+from collections.abc import Callable, Mapping
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -23,20 +22,19 @@ from torch.distributed import ProcessGroup
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.optimizer import Optimizer, ParamsT
 
+from triskele.optim.eigenbasis import (
+    COVARIANCE_BETA,
+    REFRESH_EVERY,
+    init_soap_state,
+    soap_step,
+)
 from triskele.optim.elementwise import adamw_step, init_adamw_state
 from triskele.optim.groups import Algorithm, assign_parameters, parameter_groups
-from triskele.optim.matrices import AdjustLr, MatrixView, chunks, shape_matrices
-from triskele.optim.placement import Placement, Shape, interleave, run_elements
+from triskele.optim.hyperparameters import check_group
+from triskele.optim.matrices import AdjustLr
+from triskele.optim.matrix_step import exponent, init_matrix_state, matrix_step, view_of
 from triskele.optim.schedule import PowerSchedule, Schedule
-from triskele.optim.sharding import local_grad, local_part, placements
-from triskele.optim.spectral import Method, Scale, spectral_power
-
-# Elements shaped at once, per owner: bounds the temporaries (about five times this) while small
-# matrices still share their products.
-CHUNK_ELEMENTS = {"cpu": 1 << 22, "cuda": 1 << 24}
-
-LR = 0.02
-ADAMW_LR = 3e-3
+from triskele.optim.spectral import Method, Scale
 
 
 class DynMuon(Optimizer):
@@ -46,7 +44,8 @@ class DynMuon(Optimizer):
     ----------
     params
         Matrices, named matrices, or parameter groups. A group with ``algorithm="adamw"`` steps by
-        AdamW; any other holds tensors of two or more dimensions. :meth:`from_model` makes the
+        AdamW, one with ``algorithm="soap"`` by one-sided SOAP (for tall matrices such as an output
+        head); any other holds tensors of two or more dimensions. :meth:`from_model` makes the
         groups for a whole model.
     total_steps
         T, the number of optimizer steps the schedule of p spans.
@@ -69,7 +68,7 @@ class DynMuon(Optimizer):
         How lr depends on the shape of a matrix: ``"original"`` or ``"match_rms_adamw"`` as in
         ``torch.optim.Muon``, ``"spectral"``, ``"none"``.
     adamw_lr, adamw_betas, adamw_eps, adamw_weight_decay
-        Defaults of the groups with ``algorithm="adamw"``.
+        Defaults of the groups with ``algorithm="adamw"``; SOAP's share them, but for eps.
     momentum_dtype
         Precision of the momentum; the gradient's own by default.
     capturable
@@ -95,7 +94,7 @@ class DynMuon(Optimizer):
         params: ParamsT,
         *,
         total_steps: int,
-        lr: float | Tensor = LR,
+        lr: float | Tensor = 0.02,
         weight_decay: float = 0.1,
         cautious: bool = False,
         momentum: float = 0.95,
@@ -105,7 +104,7 @@ class DynMuon(Optimizer):
         scale: Scale = "rms",
         dtype: torch.dtype | None = None,
         adjust_lr: AdjustLr = "original",
-        adamw_lr: float | Tensor = ADAMW_LR,
+        adamw_lr: float | Tensor = 0.01,
         adamw_betas: tuple[float, float] = (0.9, 0.95),
         adamw_eps: float = 1e-8,
         adamw_weight_decay: float = 0.0,
@@ -114,7 +113,7 @@ class DynMuon(Optimizer):
         process_group: ProcessGroup | None = None,
     ) -> None:
         self._process_group = process_group
-        self._matrix_defaults: dict[str, Any] = {
+        matrices = {
             "lr": lr,
             "weight_decay": weight_decay,
             "cautious": cautious,
@@ -131,13 +130,19 @@ class DynMuon(Optimizer):
             "transposed": False,
             "split": (),
         }
-        self._adamw_defaults: dict[str, Any] = {
+        adamw = {
             "lr": adamw_lr,
             "betas": adamw_betas,
-            "eps": adamw_eps,
             "weight_decay": adamw_weight_decay,
         }
-        super().__init__(params, {"algorithm": "dynmuon", "capturable": capturable})
+        self._group_defaults: dict[str, dict[str, Any]] = {
+            "dynmuon": matrices,
+            "adamw": {**adamw, "eps": adamw_eps},
+            "soap": {**adamw, "covariance_beta": COVARIANCE_BETA, "refresh_every": REFRESH_EVERY},
+        }
+        for defaults in self._group_defaults.values():
+            defaults["capturable"] = capturable
+        super().__init__(params, {"lr": lr})
 
     @classmethod
     def from_model(
@@ -145,8 +150,9 @@ class DynMuon(Optimizer):
         model: nn.Module,
         *,
         total_steps: int,
+        head: Algorithm = "soap",
         overrides: Mapping[str, Algorithm] | None = None,
-        lr: float | Tensor = LR,
+        lr: float | Tensor = 0.02,
         weight_decay: float = 0.1,
         cautious: bool = False,
         momentum: float = 0.95,
@@ -156,7 +162,9 @@ class DynMuon(Optimizer):
         scale: Scale = "rms",
         dtype: torch.dtype | None = None,
         adjust_lr: AdjustLr = "original",
-        adamw_lr: float | Tensor = ADAMW_LR,
+        embedding_lr: float | Tensor = 0.06,
+        head_lr: float | Tensor = 0.01,
+        adamw_lr: float | Tensor = 0.01,
         adamw_betas: tuple[float, float] = (0.9, 0.95),
         adamw_eps: float = 1e-8,
         adamw_weight_decay: float = 0.0,
@@ -167,14 +175,33 @@ class DynMuon(Optimizer):
         """Sort the parameters of ``model`` by role and return an optimizer over all of them.
 
         Hidden matrices (fused projections cut apart, experts as a batch, convolutions flattened)
-        are shaped; embeddings, heads, norms, biases and scalars step by AdamW. ``overrides`` maps
-        name patterns to ``"dynmuon"`` or ``"adamw"``; :meth:`describe` tells what went where. A
-        model wrapped in DistributedDataParallel brings its own ``process_group``.
+        are shaped; an output head of its own steps by ``head``; embeddings, norms, biases and
+        scalars by AdamW. :meth:`describe` tells what went where. A model wrapped in
+        DistributedDataParallel brings its own ``process_group``.
+
+        Parameters
+        ----------
+        model
+            Any module.
+        head
+            What steps the output head: ``"soap"`` or ``"adamw"``.
+        overrides
+            Name patterns to ``"dynmuon"``, ``"adamw"`` or ``"soap"``; first match wins.
+        embedding_lr, head_lr
+            Learning rates of embeddings and of the head (also if it is tied to an embedding).
+
+        The other parameters are those of the class. Raises ``ValueError`` if no parameter is a
+        hidden matrix.
         """
         if process_group is None and isinstance(model, DistributedDataParallel):
             process_group = model.process_group
+        groups = parameter_groups(assign_parameters(model, head=head, overrides=overrides))
+        rates = {"embedding": embedding_lr, "tied embedding": head_lr, "head": head_lr}
+        for group in groups:
+            if group["algorithm"] != "dynmuon" and group["role"] in rates:
+                group["lr"] = rates[group["role"]]
         return cls(
-            parameter_groups(assign_parameters(model, overrides=overrides)),
+            groups,
             total_steps=total_steps,
             lr=lr,
             weight_decay=weight_decay,
@@ -199,28 +226,29 @@ class DynMuon(Optimizer):
         """Add a group; its state is laid out at once, so that checkpoints have every key."""
         group = dict(param_group)
         algorithm = group.setdefault("algorithm", "dynmuon")
-        if algorithm not in ("dynmuon", "adamw"):
-            raise ValueError(f"algorithm must be 'dynmuon' or 'adamw', got {algorithm!r}")
-        matrices = algorithm == "dynmuon"
-        for key, value in (self._matrix_defaults if matrices else self._adamw_defaults).items():
+        if algorithm not in self._group_defaults:
+            known = tuple(self._group_defaults)
+            raise ValueError(f"algorithm must be one of {known}, got {algorithm!r}")
+        for key, value in self._group_defaults[algorithm].items():
             group.setdefault(key, value)
-        _check_group(group)
+        check_group(group)
         super().add_param_group(group)
         group = self.param_groups[-1]
         try:
-            if matrices:
-                for parameter in group["params"]:
-                    _view(group).of(parameter)
+            for parameter in group["params"]:
+                if algorithm == "dynmuon":
+                    # On no device, since a sharded parameter would be gathered.
+                    view_of(group).of(torch.empty(parameter.shape, device="meta"))
+                if parameter.requires_grad:
+                    self._init_state(parameter, group)
         except ValueError:
-            self.param_groups.pop()
+            for parameter in self.param_groups.pop()["params"]:
+                self.state.pop(parameter, None)
             raise
-        if matrices:
+        if algorithm == "dynmuon":
             start = torch.zeros((), device=group["params"][0].device) if group["capturable"] else 0
             group.setdefault("step", start)
-            group.setdefault("p", _exponent(group))
-        for parameter in group["params"]:
-            if parameter.requires_grad:
-                self._init_state(parameter, group)
+            group.setdefault("p", exponent(group))
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -240,10 +268,15 @@ class DynMuon(Optimizer):
             for parameter in parameters:
                 if parameter not in self.state:
                     self._init_state(parameter, group)
-            if group["algorithm"] == "adamw":
+            states = [self.state[parameter] for parameter in parameters]
+            if group["algorithm"] == "dynmuon":
+                group["p"] = exponent(group)
+                matrix_step(group, parameters, states, process_group=self._process_group)
+                group["step"] += 1
+            elif group["algorithm"] == "adamw":
                 adamw_step(
                     parameters,
-                    [self.state[parameter] for parameter in parameters],
+                    states,
                     lr=group["lr"],
                     betas=group["betas"],
                     eps=group["eps"],
@@ -251,9 +284,15 @@ class DynMuon(Optimizer):
                     capturable=group["capturable"],
                 )
             else:
-                group["p"] = _exponent(group)
-                self._step_matrices(group, parameters)
-                group["step"] += 1
+                soap_step(
+                    parameters,
+                    states,
+                    lr=group["lr"],
+                    betas=group["betas"],
+                    covariance_beta=group["covariance_beta"],
+                    refresh_every=group["refresh_every"],
+                    weight_decay=group["weight_decay"],
+                )
         return loss
 
     def describe(self) -> str:
@@ -279,7 +318,7 @@ class DynMuon(Optimizer):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned; momenta keep the precision they had."""
-        current = [group.get("schedule") for group in self.param_groups]
+        current = [dict(group) for group in self.param_groups]
         super().load_state_dict(state_dict)
         saved = state_dict["state"]
         indices = (i for group in state_dict["param_groups"] for i in group["params"])
@@ -289,127 +328,19 @@ class DynMuon(Optimizer):
                 if isinstance(value, Tensor) and self.state[parameter][key].dtype != value.dtype:
                     # torch casts every state to its parameter's precision.
                     self.state[parameter][key] = value.to(parameter.device, copy=True)
-        for group, schedule in zip(self.param_groups, current, strict=True):
+        for group, before in zip(self.param_groups, current, strict=True):
+            for key, value in before.items():
+                # A distributed checkpoint keeps no empty tuples, an older one not every option.
+                group.setdefault(key, value)
             if "schedule" in group:
                 plain = group["schedule"]
-                group["schedule"] = schedule if plain is None else PowerSchedule(**plain)
+                group["schedule"] = before["schedule"] if plain is None else PowerSchedule(**plain)
 
     def _init_state(self, parameter: Tensor, group: dict[str, Any]) -> None:
         state = self.state[parameter]
-        if group["algorithm"] == "adamw":
+        if group["algorithm"] == "dynmuon":
+            init_matrix_state(parameter, state, momentum_dtype=group["momentum_dtype"])
+        elif group["algorithm"] == "adamw":
             init_adamw_state(parameter, state, capturable=group["capturable"])
         else:
-            state["momentum_buffer"] = torch.zeros_like(parameter, dtype=group["momentum_dtype"])
-
-    def _step_matrices(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
-        """Step in bounded runs, whose messages travel while others are being shaped."""
-        shape: Shape = partial(
-            shape_matrices,
-            view=_view(group),
-            adjust_lr=group["adjust_lr"],
-            shaper=partial(
-                spectral_power,
-                p=group["p"],
-                method=group["method"],
-                scale=group["scale"],
-                dtype=group["dtype"],
-            ),
-        )
-        stacked = not group["flatten"]
-        for placement, members in placements(parameters, self._process_group):
-            room = run_elements(
-                members,
-                n_owners=placement.n_owners,
-                max_elements=CHUNK_ELEMENTS.get(members[0].device.type, 1 << 22),
-                stacked=stacked,
-            )
-            batches = ([members[i] for i in run] for run in chunks(members, max_elements=room))
-            interleave(
-                self._step_batch(group, batch, placement, shape, stacked=stacked)
-                for batch in batches
-            )
-
-    def _step_batch(
-        self,
-        group: dict[str, Any],
-        batch: list[Tensor],
-        placement: Placement,
-        shape: Shape,
-        *,
-        stacked: bool,
-    ) -> Generator[None]:
-        """Step one run of matrices, yielding while its messages travel."""
-        updates = self._updates(group, batch)
-        steps = yield from placement.run(updates, batch, shape, stacked=stacked)
-        _apply(group, batch, steps)
-
-    def _updates(self, group: dict[str, Any], parameters: list[Tensor]) -> list[Tensor]:
-        """Advance the momenta of this rank's parts and return what is to be shaped."""
-        momentum = group["momentum"]
-        buffers = [local_part(self.state[parameter]["momentum_buffer"]) for parameter in parameters]
-        grads = [
-            local_grad(parameter).to(buffer.dtype)
-            for parameter, buffer in zip(parameters, buffers, strict=True)
-        ]
-        torch._foreach_lerp_(buffers, grads, 1.0 - momentum)
-        if group["nesterov"]:
-            updates = list(torch._foreach_lerp(grads, buffers, momentum))
-        else:
-            updates = [buffer.clone() for buffer in buffers]
-        if group["scale"] == "reference":
-            # The published scale is a power of the norm of the summed momentum.
-            torch._foreach_div_(updates, 1.0 - momentum)
-        return updates
-
-
-def _check_group(group: Mapping[str, Any]) -> None:
-    """Raise ``ValueError`` on a hyperparameter outside its range."""
-    lr = group["lr"]
-    if isinstance(lr, Tensor):
-        if lr.numel() != 1:
-            raise ValueError(f"lr as a tensor must have one element, got {lr.numel()}")
-    elif not lr >= 0.0:
-        raise ValueError(f"lr must be ≥ 0, got {lr}")
-    if not group["weight_decay"] >= 0.0:
-        raise ValueError(f"weight_decay must be ≥ 0, got {group['weight_decay']}")
-    if group["algorithm"] == "adamw":
-        if not all(0.0 <= beta < 1.0 for beta in group["betas"]):
-            raise ValueError(f"betas must lie in [0, 1), got {group['betas']}")
-        return
-    if not 0.0 <= group["momentum"] < 1.0:
-        raise ValueError(f"momentum must lie in [0, 1), got {group['momentum']}")
-    if not group["total_steps"] >= 1:
-        raise ValueError(f"total_steps must be ≥ 1, got {group['total_steps']}")
-    if not callable(group["schedule"]):
-        raise ValueError(f"schedule must be a callable of q, got {group['schedule']!r}")
-    for name, choices in (("method", Method), ("scale", Scale), ("adjust_lr", AdjustLr)):
-        if group[name] not in get_args(choices):
-            raise ValueError(f"{name} must be one of {get_args(choices)}, got {group[name]!r}")
-
-
-def _view(group: Mapping[str, Any]) -> MatrixView:
-    return MatrixView(
-        flatten=group["flatten"], transposed=group["transposed"], split=tuple(group["split"])
-    )
-
-
-def _exponent(group: Mapping[str, Any]) -> float | Tensor:
-    """Return p at the group's own step, a tensor if that is one."""
-    p: float | Tensor = group["schedule"](group["step"] / group["total_steps"])
-    return p
-
-
-def _apply(group: Mapping[str, Any], parameters: list[Tensor], steps: list[Tensor]) -> None:
-    """Decay the parameters and take the step, in place on this rank's parts."""
-    lr, decay = group["lr"], group["weight_decay"]
-    own = [local_part(parameter) for parameter in parameters]
-    if decay != 0.0:
-        if group["cautious"]:
-            for weight, step in zip(own, steps, strict=True):
-                weight.sub_(weight * (weight * step > 0) * (lr * decay))
-        else:
-            torch._foreach_mul_(own, 1.0 - lr * decay)
-    if isinstance(lr, Tensor):
-        torch._foreach_sub_(own, [step * lr for step in steps])
-    else:
-        torch._foreach_add_(own, steps, alpha=-lr)
+            init_soap_state(parameter, state)

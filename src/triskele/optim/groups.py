@@ -6,6 +6,7 @@ modules that own the parameters and, for fused projections, off their usual name
 can be overridden by a name pattern. This file never touches a gradient.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -15,7 +16,7 @@ from torch import nn
 
 from triskele.optim.matrices import MatrixView
 
-Algorithm = Literal["dynmuon", "adamw"]
+Algorithm = Literal["dynmuon", "adamw", "soap"]
 
 HEAD_NAMES = frozenset({"lm_head", "head", "output", "classifier", "score", "fc", "embed_out"})
 INPUT_WORDS = ("embed", "position", "token", "wte", "wpe")
@@ -24,6 +25,7 @@ FUSED_QKV_NAMES = frozenset(
 )
 INTERLEAVED_QKV_NAMES = frozenset({"query_key_value"})
 FUSED_GATE_UP_NAMES = frozenset({"gate_up_proj", "w13"})
+KEPT_APART = frozenset({"embedding", "tied embedding", "head"})
 ROUTER_NAMES = frozenset({"router", "gate"})
 # A convolution with so few input channels reads pixels or samples, not features.
 MAX_RAW_CHANNELS = 4
@@ -47,7 +49,10 @@ class Assignment:
 
 
 def assign_parameters(
-    model: nn.Module, *, overrides: Mapping[str, Algorithm] | None = None
+    model: nn.Module,
+    *,
+    head: Algorithm = "adamw",
+    overrides: Mapping[str, Algorithm] | None = None,
 ) -> list[Assignment]:
     """Return one assignment for every trainable parameter of ``model``, in its order.
 
@@ -55,6 +60,8 @@ def assign_parameters(
     ----------
     model
         Any module; compiled and DDP-wrapped ones keep the names of what they wrap.
+    head
+        What steps an output head of its own; a head tied to an embedding is AdamW's.
     overrides
         Shell-style name patterns to algorithms, first match wins:
         ``{"*.router.weight": "adamw"}``.
@@ -62,8 +69,8 @@ def assign_parameters(
     Raises
     ------
     ValueError
-        If an override names an unknown algorithm, matches nothing, or asks for the shaping of a
-        parameter with fewer than two dimensions.
+        If an override names an unknown algorithm, matches nothing, or asks a matrix algorithm to
+        step a parameter that is none.
     """
     overrides = dict(overrides or {})
     for pattern, algorithm in overrides.items():
@@ -72,12 +79,17 @@ def assign_parameters(
                 f"override {pattern!r}: expected one of {get_args(Algorithm)}, got {algorithm!r}"
             )
     unused = set(overrides)
+    seen_twice = _tied(model)
     tables = [m for m in model.modules() if isinstance(m, (nn.Embedding, nn.EmbeddingBag))]
     embeddings = {id(table.weight) for table in tables}
     vocabulary = max((table.num_embeddings for table in tables), default=None)
     assignments = []
     for name, parameter, module, config in _owned_parameters(model):
         assignment = _assign(name, parameter, module, config, embeddings, vocabulary)
+        if assignment.role == "head":
+            assignment = replace(assignment, algorithm=head)
+        elif assignment.role == "embedding" and id(parameter) in seen_twice:
+            assignment = replace(assignment, role="tied embedding")
         for pattern, algorithm in overrides.items():
             if fnmatchcase(name, pattern):
                 unused.discard(pattern)
@@ -92,8 +104,8 @@ def assign_parameters(
 def parameter_groups(assignments: list[Assignment]) -> list[dict[str, Any]]:
     """Join assignments into named parameter groups for ``DynMuon``.
 
-    Matrices read in the same way share a group. Embeddings and heads are kept apart from norms,
-    biases and scalars, so that each can have its own learning rate and decay.
+    Matrices of one role that are read in the same way share a group. Embeddings, heads and the
+    rest (norms, biases, scalars, routers) are kept apart, so that each has its own learning rate.
 
     Raises
     ------
@@ -108,24 +120,32 @@ def parameter_groups(assignments: list[Assignment]) -> list[dict[str, Any]]:
         )
     groups: dict[tuple[object, ...], dict[str, Any]] = {}
     for assignment in assignments:
+        view = assignment.view
+        group: dict[str, Any] = {"algorithm": assignment.algorithm, "role": assignment.role}
+        key: tuple[object, ...] = (assignment.algorithm, assignment.role, view)
         if assignment.algorithm == "dynmuon":
-            view = assignment.view
-            key: tuple[object, ...] = ("dynmuon", view, assignment.role)
-            group = {
-                "algorithm": "dynmuon",
-                "role": assignment.role,
+            group |= {
                 "flatten": view.flatten,
                 "transposed": view.transposed,
                 "split": view.split,
             }
-        else:
-            wide = assignment.parameter.ndim > 1
-            key = ("adamw", wide)
-            group = {"algorithm": "adamw", "role": "embeddings and heads" if wide else "vectors"}
+        elif assignment.role not in KEPT_APART:
+            group["role"] = "other"
+            key = (assignment.algorithm, "other")
         groups.setdefault(key, {**group, "params": []})["params"].append(
             (assignment.name, assignment.parameter)
         )
     return list(groups.values())
+
+
+def _tied(model: nn.Module) -> set[int]:
+    """Return the ids of parameters that more than one module owns."""
+    owners = Counter(
+        id(parameter)
+        for module in model.modules()
+        for parameter in module.parameters(recurse=False)
+    )
+    return {parameter for parameter, n_owners in owners.items() if n_owners > 1}
 
 
 def _owned_parameters(
@@ -182,7 +202,7 @@ def _assign(
 
 
 def _overridden(assignment: Assignment, algorithm: Algorithm, pattern: str) -> Assignment:
-    if algorithm == "dynmuon" and assignment.parameter.ndim < 2:
+    if algorithm != "adamw" and assignment.parameter.ndim < 2:
         raise ValueError(
             f"override {pattern!r}: {assignment.name} of shape "
             f"{tuple(assignment.parameter.shape)} is not a matrix"
