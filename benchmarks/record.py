@@ -49,7 +49,9 @@ def record(
         spread = "" if figure.spread is None else f"±{figure.spread:.3g}"
         verdict = {True: "holds", False: "falls-short", None: "reported"}[figure.holds]
         goal = "-" if figure.goal is None else figure.goal
-        print(f"{claim} {figure.name}={figure.value:.4g}{spread}{figure.unit} goal={goal} {verdict}")
+        print(
+            f"{claim} {figure.name}={figure.value:.4g}{spread}{figure.unit} goal={goal} {verdict}"
+        )
     document = {
         "claim": claim,
         "command": "python " + " ".join([_relative(sys.argv[0]), *sys.argv[1:]]),

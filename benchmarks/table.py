@@ -1,7 +1,7 @@
 """The README's table of results, generated from ``claims/results`` so that it cannot drift.
 
-    python -m benchmarks.table            print it
-    python -m benchmarks.table --write    put it between the README's markers
+python -m benchmarks.table            print it
+python -m benchmarks.table --write    put it between the README's markers
 """
 
 import argparse

@@ -1,7 +1,4 @@
-"""Swap the optimizer of your own loop: one line changes.
-
-    python examples/drop_in_dynmuon.py
-"""
+"""Swap the optimizer of your own loop: one line changes."""
 
 import torch
 from torch import nn
@@ -17,7 +14,7 @@ model = nn.Sequential(
 )
 n_steps = 100
 
-# Was: optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+# This line was torch.optim.AdamW with the same model's parameters.
 optimizer = DynMuon.from_model(model, total_steps=n_steps)
 print(optimizer.describe())
 

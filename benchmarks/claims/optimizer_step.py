@@ -127,9 +127,7 @@ def time_steps(
     return rows
 
 
-def make_matrices(
-    shapes: tuple[tuple[int, int], ...], device: torch.device
-) -> list[nn.Parameter]:
+def make_matrices(shapes: tuple[tuple[int, int], ...], device: torch.device) -> list[nn.Parameter]:
     """Return parameters with gradients whose singular values fall like 1/i."""
     torch.manual_seed(0)
     matrices = []

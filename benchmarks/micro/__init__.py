@@ -1,0 +1,1 @@
+"""Timings of the pieces: ``pytest benchmarks/micro --benchmark-only``."""

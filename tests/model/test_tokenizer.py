@@ -63,8 +63,8 @@ def test_a_batch_is_encoded_as_its_texts_are() -> None:
     assert TRAINED.encode_batch([]) == []
 
 
-def test_a_line_break_and_its_indentation_can_be_one_token() -> None:
-    assert len(TRAINED.encode("\n    ")) == 1
+def test_a_line_break_and_its_indentation_can_stay_with_the_punctuation_before() -> None:
+    assert len(TRAINED.encode("):\n    ")) == 1
 
 
 def test_broken_bytes_are_marked_not_raised() -> None:
@@ -108,6 +108,11 @@ def test_a_tokenizer_without_an_end_says_so() -> None:
 def test_missing_and_damaged_files_are_named_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"tokenizer\.json does not exist"):
         load_tokenizer(tmp_path)
+    TRAINED.save(tmp_path / "tokenizer.json")
+    for content in ("{", "[]"):
+        (tmp_path / "tokenizer_config.json").write_text(content)
+        with pytest.raises(ValueError, match=r"object in .*tokenizer_config\.json: "):
+            load_tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(ValueError, match=r"expected a tokenizer\.json in .*tokenizer\.json: "):
         load_tokenizer(tmp_path)

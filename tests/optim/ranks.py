@@ -71,20 +71,21 @@ def _rank(
     work: Callable[..., Any],
     args: tuple[Any, ...],
 ) -> None:
-    error = Path(f"{folder}/{rank}.error").open("w")
-    # A rank that hangs says where, and ends even if nobody is left to end it.
-    faulthandler.dump_traceback_later(timeout, exit=True, file=error)
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     torch.set_num_threads(1)
     warnings.simplefilter("error")
-    try:
-        dist.init_process_group(
-            "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=n_ranks
-        )
-        torch.save(work(*args), f"{folder}/{rank}.pt")
-        dist.barrier()
-        dist.destroy_process_group()
-    except BaseException:
-        error.write(f"rank {rank}\n{traceback.format_exc()}")
-        error.close()
-        raise SystemExit(1) from None
+    with Path(f"{folder}/{rank}.error").open("w") as error:
+        # A rank that hangs says where, and ends even if nobody is left to end it.
+        faulthandler.dump_traceback_later(timeout, exit=True, file=error)
+        try:
+            dist.init_process_group(
+                "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=n_ranks
+            )
+            torch.save(work(*args), f"{folder}/{rank}.pt")
+            dist.barrier()
+            dist.destroy_process_group()
+        except BaseException:
+            error.write(f"rank {rank}\n{traceback.format_exc()}")
+            raise SystemExit(1) from None
+        finally:
+            faulthandler.cancel_dump_traceback_later()

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.oracles.dynmuon import dynmuon_steps
 from torch import nn
 
-from tests.oracles.dynmuon import dynmuon_steps
 from triskele.optim import DynMuon, PowerSchedule
 
 AT_ZERO = PowerSchedule(shape="constant", start=0.0)
@@ -463,6 +463,7 @@ def test_a_copied_optimizer_is_independent() -> None:
         ({"lr": torch.ones(2)}, "one element, got 2"),
         ({"weight_decay": -0.1}, "weight_decay must be ≥ 0"),
         ({"momentum": 1.0}, r"momentum must lie in \[0, 1\)"),
+        ({"update_floor": -0.1}, "update_floor must be ≥ 0"),
         ({"total_steps": 0}, "total_steps must be ≥ 1, got 0"),
         ({"schedule": 0.25}, "schedule must be a callable"),
         ({"adjust_lr": "rms"}, "adjust_lr must be one of"),

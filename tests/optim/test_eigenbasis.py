@@ -3,9 +3,17 @@ import math
 import numpy as np
 import pytest
 import torch
-
 from tests.oracles.soap import soap_steps
-from triskele.optim.eigenbasis import DAMPING, init_soap_state, soap_step
+
+from triskele.optim.eigenbasis import (
+    DAMPING,
+    FLOOR,
+    SOAP_DEFAULTS,
+    init_soap_state,
+    soap_step,
+)
+
+EXTRA_POWER = SOAP_DEFAULTS["extra_power"]
 
 
 def step(
@@ -24,6 +32,7 @@ def step(
             betas=(0.8, 0.9),
             covariance_beta=0.9,
             refresh_every=refresh_every,
+            extra_power=EXTRA_POWER,
             weight_decay=weight_decay,
         )
 
@@ -47,6 +56,8 @@ def test_steps_follow_the_paper_in_double_precision() -> None:
         betas=(0.8, 0.9),
         covariance_beta=0.9,
         damping=DAMPING,
+        extra_power=EXTRA_POWER,
+        floor=FLOOR,
         weight_decay=0.2,
     )
     for gradient in gradients:

@@ -237,6 +237,15 @@ def test_groups_hold_every_trainable_parameter_once() -> None:
     assert sorted(ids) == sorted(id(p) for p in model.parameters())
 
 
+def test_query_and_key_gains_reach_separate_and_fused_projections() -> None:
+    groups = parameter_groups(assign_parameters(llama()), query_key_gain=2.0)
+    gains = {name: group.get("gains") for group in groups for name, _ in group["params"]}
+    assert gains["model.layers.0.self_attn.k_proj.weight"] == (2.0,)
+    assert gains["model.layers.0.self_attn.v_proj.weight"] == ()
+    fused = parameter_groups(assign_parameters(nn.MultiheadAttention(8, 2)), query_key_gain=2.0)
+    assert fused[0]["gains"] == (2.0, 2.0, 1.0)
+
+
 def test_a_model_without_matrices_is_an_error_that_names_the_way_out() -> None:
     model = nn.Sequential(nn.Embedding(8, 4), nn.LayerNorm(4))
     with pytest.raises(ValueError, match=r"no hidden matrix among 3 .* overrides"):

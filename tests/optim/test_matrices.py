@@ -100,6 +100,16 @@ def test_ratio_is_of_each_part_of_a_fused_projection() -> None:
     assert torch.equal(result[8:], torch.ones(4, 4))
 
 
+def test_gains_multiply_the_parts_they_belong_to() -> None:
+    fused = torch.ones(6, 4)
+    view = MatrixView(split=(4, 2), gains=(3.0, 1.0))
+    (result,) = shape_matrices([fused], view=view, adjust_lr="none", shaper=lambda batch: batch)
+    assert torch.equal(result[:4], torch.full((4, 4), 3.0))
+    assert torch.equal(result[4:], torch.ones(2, 4))
+    with pytest.raises(ValueError, match="expected 2 gains"):
+        MatrixView(split=(4, 2), gains=(3.0,)).of(fused)
+
+
 def test_chunks_cover_every_tensor_once_within_the_bound() -> None:
     tensors = [torch.empty(n, 8) for n in (1, 9, 3, 9, 3, 40, 1)]
     runs = chunks(tensors, max_elements=100)

@@ -7,6 +7,7 @@ GROUP = {
     "lr": 0.1,
     "weight_decay": 0.0,
     "cautious": False,
+    "update_floor": 0.0,
     "momentum": 0.9,
     "nesterov": False,
     "p": 1.0,
@@ -17,6 +18,7 @@ GROUP = {
     "flatten": False,
     "transposed": False,
     "split": (),
+    "gains": (),
 }
 
 
@@ -56,6 +58,28 @@ def test_cautious_decay_spares_entries_that_the_update_grows() -> None:
     update = before - plain.detach()
     decayed = (weight.detach() - plain.detach()).abs() > 1e-6
     assert torch.equal(decayed, before * update > 0)
+
+
+def test_an_update_floor_lengthens_short_updates_and_leaves_long_ones() -> None:
+    for size, floor, expected in ((10.0, 0.5, 5.0), (10.0, 0.1, 2.0)):
+        torch.manual_seed(2)
+        direction = torch.randn(4, 6)
+        weight = (direction * size / direction.norm()).requires_grad_()
+        state: dict[str, torch.Tensor] = {}
+        init_matrix_state(weight, state, momentum_dtype=None)
+        weight.grad = torch.randn(4, 6)
+        before = weight.detach().clone()
+        step(weight, state, update_floor=floor, lr=1.0)
+        assert abs((weight.detach() - before).norm().item() - expected) < 1e-2 * expected
+
+
+def test_an_update_floor_leaves_zero_updates_at_zero() -> None:
+    weight = torch.ones(4, 4, requires_grad=True)
+    state: dict[str, torch.Tensor] = {}
+    init_matrix_state(weight, state, momentum_dtype=None)
+    weight.grad = torch.zeros(4, 4)
+    step(weight, state, update_floor=0.5)
+    assert torch.equal(weight, torch.ones(4, 4))
 
 
 def test_the_group_says_how_parameters_are_read_and_where_p_stands() -> None:

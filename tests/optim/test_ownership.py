@@ -1,5 +1,7 @@
 """Ownership is pure arithmetic: every matrix has one owner, and the loads are even."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given
@@ -21,7 +23,7 @@ def test_slabs_cover_every_tensor_once_and_have_owners(
         own = [slab for slab in slabs if slab.tensor == i]
         assert own[0].start == 0
         assert own[-1].stop == shape[0]
-        assert all(a.stop == b.start for a, b in zip(own, own[1:], strict=False))
+        assert all(a.stop == b.start for a, b in pairwise(own))
         assert len(own) == 1 or (stacked and len(shape) == 3)
     assert all(0 <= slab.owner < n_owners for slab in slabs)
     assert slabs == sorted(slabs, key=lambda slab: (slab.tensor, slab.start))
@@ -46,16 +48,16 @@ def test_equal_matrices_are_dealt_out_evenly() -> None:
 
 
 def test_cost_counts_the_smaller_side_of_a_matrix_twice() -> None:
-    # One 64×64 costs as much as sixteen 4×256 of a quarter the elements each would suggest.
-    slabs = deal(
-        [(64, 64)] + [(4, 1024)] * 16, n_owners=2, stacked=True, held_along=[None] * 17
-    )
+    # One 64×64 costs as much as sixteen 4×1024 of the same number of elements each.
+    slabs = deal([(64, 64)] + [(4, 1024)] * 16, n_owners=2, stacked=True, held_along=[None] * 17)
     assert sorted(owners(slabs, 2)) == [1, 16]
 
 
 def test_a_flattened_kernel_costs_what_its_one_matrix_does() -> None:
     # (16, 16, 3, 3) is one 16×144; as a stack it would be 256 matrices of 3×3.
-    slabs = deal([(16, 16, 3, 3)] + [(16, 144)] * 3, n_owners=2, stacked=False, held_along=[None] * 4)
+    slabs = deal(
+        [(16, 16, 3, 3)] + [(16, 144)] * 3, n_owners=2, stacked=False, held_along=[None] * 4
+    )
     assert owners(slabs, 2) == [2, 2]
     assert len(slabs) == 4
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tests.oracles.dynmuon import logistic_exponent
+
 from triskele.optim.schedule import PowerSchedule
 
 SHAPES = ("logistic", "constant", "linear", "cosine")

@@ -1,131 +1,230 @@
-"""DDP and FSDP2 in real processes: the same parameters as one process, in few messages."""
+"""DDP, FSDP2 and their kin in real processes: the parameters of one process, in few messages."""
 
-import copy
-from collections.abc import Callable, Sequence
-from functools import partial
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
-from torch.distributed.tensor.debug import CommDebugMode
-from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
-from torch.nn.parallel import DistributedDataParallel
-
+from tests.optim import scenarios
 from tests.optim.ranks import call_on_ranks
-from triskele.optim.dynmuon import DynMuon
-from triskele.optim.matrices import MatrixView, shape_matrices
-from triskele.optim.placement import Local, interleave
-from triskele.optim.sharding import (
-    Gathered,
-    Replicated,
-    Sharded,
-    local_grad,
-    local_part,
-    placements,
-)
-from triskele.optim.spectral import spectral_power
+from torch import Tensor
 
-WIDTH = 8
-STEPS = 4
+# Of each parameter's norm, after a few steps in float32.
 MAX_ERROR = 1e-5
+RUNS = 4  # one for each group: fused, stacked, plain and convolution matrices
+SINGLE = "c10d.alltoall_base_"
+GATHER = "c10d._allgather_base_"
 
 
-class Block(nn.Module):
-    """Every kind of matrix: fused, of three rows, of three columns, stacked, a kernel, frozen."""
+class World:
+    """What every rank returned from every scenario."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(WIDTH)
-        self.qkv = nn.Linear(WIDTH, 3 * WIDTH)
-        self.out = nn.Linear(WIDTH, WIDTH, bias=False)
-        self.narrow = nn.Linear(WIDTH, 3)
-        self.wide = nn.Linear(3, WIDTH)
-        self.experts = nn.Parameter(torch.randn(5, WIDTH, WIDTH) / 4)
-        self.kernel = nn.Conv1d(WIDTH, WIDTH, 3, padding=1)
-        self.frozen = nn.Linear(WIDTH, WIDTH).requires_grad_(False)
-        self.unused = nn.Linear(WIDTH, WIDTH)
+    def __init__(self, ranks: list[dict[str, Any]]) -> None:
+        self.ranks = ranks
 
-    def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.qkv(self.norm(x)).chunk(3, dim=-1)
-        x = x + self.out(F.scaled_dot_product_attention(q, k, v, is_causal=True))
-        x = x + self.wide(torch.tanh(self.narrow(x))) + self.frozen(x)
-        x = x + torch.einsum("btd,kde->bte", x, self.experts)
-        return x + self.kernel(x.mT).mT
+    def __getitem__(self, scenario: str) -> list[Any]:
+        results = [rank[scenario] for rank in self.ranks]
+        failures = [result for result in results if isinstance(result, str)]
+        assert not failures, "\n".join(failures)
+        return results
 
 
-class Net(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.embed = nn.Embedding(16, WIDTH)
-        self.blocks = nn.ModuleList(Block() for _ in range(2))
-        self.head = nn.Linear(WIDTH, 16)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        x = self.embed(tokens)
-        for block in self.blocks:
-            x = block(x)
-        return self.head(x)
+BOTH = (
+    scenarios.ddp,
+    scenarios.fsdp,
+    scenarios.kinds,
+    scenarios.layouts,
+    scenarios.many_runs,
+    scenarios.partial_gradients,
+    scenarios.tensor_parallel,
+)
 
 
-def net() -> Net:
-    torch.manual_seed(0)
-    return Net()
+@pytest.fixture(scope="module")
+def two() -> World:
+    return World(call_on_ranks(2, scenarios.all_of, [*BOTH, scenarios.options], timeout=120))
 
 
-def optimizer_of(model: nn.Module, **options: Any) -> DynMuon:
-    return DynMuon.from_model(model, total_steps=2 * STEPS, **options)
+@pytest.fixture(scope="module")
+def four() -> World:
+    more = (scenarios.hsdp, scenarios.tensor_parallel_and_fsdp)
+    return World(call_on_ranks(4, scenarios.all_of, [*BOTH, *more], timeout=120))
 
 
-def train(model: nn.Module, optimizer: DynMuon, *, first: int = 0, share: slice = slice(None)) -> None:
-    """Take ``STEPS`` steps on batches of eight, of which this rank sees a share."""
-    for step in range(first, first + STEPS):
-        batch = torch.randint(16, (8, 7), generator=torch.Generator().manual_seed(step))[share]
-        logits = model(batch[:, :-1])
-        F.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten()).backward()
-        optimizer.step()
-        optimizer.zero_grad()
+@pytest.fixture(params=["two", "four"])
+def world(request: pytest.FixtureRequest) -> World:
+    chosen: World = request.getfixturevalue(request.param)
+    return chosen
 
 
-def own_share() -> slice:
-    return slice(dist.get_rank(), None, dist.get_world_size())
+@pytest.fixture(scope="module")
+def alone() -> dict[str, Tensor]:
+    return scenarios.one_process()
 
 
-def whole(model: nn.Module) -> dict[str, Tensor]:
-    return {
-        name.removeprefix("module."): (p.full_tensor() if isinstance(p, DTensor) else p).detach()
-        for name, p in model.named_parameters()
-    }
+@pytest.fixture(scope="module")
+def perceptron() -> dict[str, Tensor]:
+    return scenarios.one_perceptron()
 
 
-def one_process(**options: Any) -> dict[str, Tensor]:
-    model = net()
-    train(model, optimizer_of(model, **options))
-    return whole(model)
-
-
-def worst(parameters: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
+def assert_same(parameters: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     assert parameters.keys() == expected.keys()
-    return max(
-        float((parameters[k] - expected[k]).norm() / expected[k].norm().clamp(min=1e-9))
-        for k in expected
+    for name, wanted in expected.items():
+        error = (parameters[name] - wanted).norm() / wanted.norm().clamp(min=1e-9)
+        assert error <= MAX_ERROR, name
+
+
+def test_training_moves_what_has_a_gradient_and_nothing_else(alone: dict[str, Tensor]) -> None:
+    start = scenarios.whole(scenarios.net())
+    still = {name for name in start if torch.equal(start[name], alone[name])}
+    assert still == {name for name in start if "frozen" in name or "unused" in name}
+
+
+def test_ddp_trains_as_one_process_does(world: World, alone: dict[str, Tensor]) -> None:
+    for result in world["ddp"]:
+        assert_same(result["parameters"], alone)
+
+
+def test_ddp_ranks_agree_to_the_bit(world: World) -> None:
+    first, *others = (result["parameters"] for result in world["ddp"])
+    for other in others:
+        assert all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_ddp_gathers_once_for_each_run(world: World) -> None:
+    assert all(result["messages"] == {GATHER: RUNS} for result in world["ddp"])
+
+
+def test_fsdp_trains_as_one_process_does(world: World, alone: dict[str, Tensor]) -> None:
+    for result in world["fsdp"]:
+        assert_same(result["parameters"], alone)
+
+
+def test_fsdp_exchanges_shards_at_most_twice_for_each_run(world: World) -> None:
+    for result in world["fsdp"]:
+        messages = dict(result["messages"])
+        # The head's covariance is the one other message.
+        assert messages.pop("c10d.allreduce_", 0) <= 1
+        assert messages.keys() == {SINGLE}
+        assert messages[SINGLE] <= 2 * RUNS
+
+
+def test_fsdp_leaves_stacks_where_they_are_when_that_is_balanced(two: World) -> None:
+    # Five experts in shards of three and two: six against five of ten, so no message.
+    assert all(result["messages"][SINGLE] == 2 * (RUNS - 1) for result in two["fsdp"])
+
+
+def test_sorting_parameters_and_laying_out_state_sends_no_message(world: World) -> None:
+    assert all(result["construction"] == 0 for result in world["fsdp"])
+
+
+def test_sharded_parameters_are_read_as_whole_ones_are(world: World) -> None:
+    expected = scenarios.optimizer_of(scenarios.net()).describe()
+    for result in world["fsdp"]:
+        assert sorted(result["description"].splitlines()) == sorted(expected.splitlines())
+
+
+def test_momenta_are_sharded_as_their_parameters_are(world: World) -> None:
+    assert all(result["momenta"] == {"DTensor"} for result in world["fsdp"])
+
+
+def test_replicated_shards_train_as_one_process_does(four: World, alone: dict[str, Tensor]) -> None:
+    for result in four["hsdp"]:
+        assert_same(result["parameters"], alone)
+        assert result["messages"][SINGLE] <= 2 * RUNS
+
+
+@pytest.mark.parametrize("wrap", ["ddp", "fsdp"])
+def test_many_small_runs_under_way_at_once_do_not_get_mixed_up(
+    world: World, alone: dict[str, Tensor], wrap: str
+) -> None:
+    for result in world["many_runs"]:
+        assert_same(result[wrap], alone)
+
+
+@pytest.mark.parametrize("name", scenarios.OPTIONS)
+def test_options_act_on_shards_as_on_the_whole(two: World, name: str) -> None:
+    expected = scenarios.one_process(**scenarios.OPTIONS[name])
+    for result in two["options"]:
+        assert_same(result[name], expected)
+
+
+def test_tensor_parallel_trains_as_one_process_does(
+    world: World, perceptron: dict[str, Tensor]
+) -> None:
+    for result in world["tensor_parallel"]:
+        assert_same(result, perceptron)
+
+
+def test_shards_over_two_mesh_dimensions_are_gathered(
+    four: World, perceptron: dict[str, Tensor]
+) -> None:
+    for result in four["tensor_parallel_and_fsdp"]:
+        assert result["kinds"] == {"Gathered"}
+        assert_same(result["parameters"], perceptron)
+
+
+def cases() -> Iterator[tuple[str, int]]:
+    for family in scenarios.FAMILIES:
+        for layout in scenarios.LAYOUTS:
+            at_home = family == "even stacks" and layout in ("shards of 0", "mixed precision")
+            yield f"{family} {layout}", 0 if at_home else 1 if layout == "replicas" else 2
+
+
+@pytest.mark.parametrize(("case", "n_messages"), list(cases()))
+def test_every_layout_gives_the_results_of_one_process(
+    world: World, case: str, n_messages: int
+) -> None:
+    for results in world["layouts"]:
+        error, messages, kept = results[case]
+        assert error <= 1e-5
+        assert messages == n_messages
+        assert kept, "shapes, precision and the updates themselves stay as they were"
+
+
+def test_each_kind_of_parameter_gets_its_placement(world: World) -> None:
+    for result in world["kinds"]:
+        # Plain and copied tensors, and the one whose only shard is the whole; shards of two meshes.
+        assert sorted(result["by rank"]) == [("Replicated", 3), ("Sharded", 2)]
+        assert sorted(result["alone"]) == [("Local", 1), ("Sharded", 1)]
+
+
+def test_partial_sums_are_refused_as_parameters(world: World) -> None:
+    for result in world["kinds"]:
+        assert result["partial"].startswith("expected shards or replicas, got placements (Partial")
+
+
+def test_shards_of_an_unknown_cut_are_refused(world: World) -> None:
+    assert all("as torch.chunk deals them, got" in result["odd"] for result in world["kinds"])
+
+
+def test_gradients_that_are_partial_sums_are_added_up_first(world: World) -> None:
+    for grad, total in world["partial_gradients"]:
+        torch.testing.assert_close(grad, total)
+
+
+def test_the_example_runs_under_torchrun() -> None:
+    example = Path(__file__).parents[2] / "examples" / "ddp_dynmuon.py"
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(example)]
+    run = subprocess.Popen(
+        [sys.executable, *launch],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
-
-
-def ddp() -> dict[str, Tensor]:
-    model = DistributedDataParallel(net(), find_unused_parameters=True)
-    train(model, optimizer_of(model), share=own_share())
-    return whole(model)
-
-@pytest.mark.parametrize("n_ranks", [2, 4])
-def test_ddp(n_ranks):
-    expected = one_process()
-    rs = call_on_ranks(n_ranks, ddp)
-    print([worst(r, expected) for r in rs])
-    for r in rs:
-        assert all(torch.equal(r[k], rs[0][k]) for k in r)
+    try:
+        output, _ = run.communicate(timeout=120)
+    finally:
+        if run.poll() is None:
+            os.killpg(run.pid, signal.SIGKILL)
+            run.wait()
+    assert run.returncode == 0, output
+    losses = [float(line.split()[-1]) for line in output.splitlines() if "loss" in line]
+    assert losses[-1] < 0.1 * losses[0]

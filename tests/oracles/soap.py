@@ -17,9 +17,11 @@ def soap_steps(
     betas: tuple[float, float],
     covariance_beta: float,
     damping: float,
+    extra_power: float,
+    floor: float,
     weight_decay: float,
 ) -> Matrix:
-    """Return W after one step per gradient, turning the basis at steps 1, 2, 4, 8 …"""
+    """Return W after one step per gradient, turning the basis at steps 1, 2, 4, 8 and so on."""
     d = W.shape[1]
     C, Q = np.zeros((d, d)), np.eye(d)
     B, V = np.zeros_like(W), np.zeros_like(W)
@@ -31,7 +33,12 @@ def soap_steps(
             Q = Q[:, ::-1]
         B = betas[0] * B + (1 - betas[0]) * G
         V = betas[1] * V + (1 - betas[1]) * (G @ Q) ** 2
-        B_hat, V_hat = B / (1 - betas[0] ** t), V / (1 - betas[1] ** t)
+        M = betas[0] * B + (1 - betas[0]) * G
+        M_hat, V_hat = M / (1 - betas[0] ** t), V / (1 - betas[1] ** t)
         V_hat = V_hat + damping * V_hat.mean(axis=1, keepdims=True)
-        W = W - lr * weight_decay * W - lr * ((B_hat @ Q) / np.sqrt(V_hat)) @ Q.T
+        column = V_hat.mean(axis=0)
+        strength = (column + floor * column.mean()) ** -extra_power
+        strength /= np.sqrt(np.mean(strength**2))
+        D = (M_hat @ Q) / np.sqrt(V_hat) * strength
+        W = W - lr * weight_decay * W - lr * D @ Q.T
     return W

@@ -73,3 +73,4 @@ class ContiguousStore:
     def advance(self, n_tokens: int) -> None:
         """Close a forward pass: the tokens kept by `attend` become the past."""
         self.n_tokens += n_tokens
+        assert self.n_tokens <= self._capacity

@@ -22,14 +22,14 @@ from torch.distributed import ProcessGroup
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from triskele.optim.eigenbasis import (
-    COVARIANCE_BETA,
-    REFRESH_EVERY,
-    init_soap_state,
-    soap_step,
-)
+from triskele.optim.eigenbasis import SOAP_DEFAULTS, init_soap_state, soap_step
 from triskele.optim.elementwise import adamw_step, init_adamw_state
-from triskele.optim.groups import Algorithm, assign_parameters, parameter_groups
+from triskele.optim.groups import (
+    Algorithm,
+    assign_parameters,
+    describe_groups,
+    parameter_groups,
+)
 from triskele.optim.hyperparameters import check_group
 from triskele.optim.matrices import AdjustLr
 from triskele.optim.matrix_step import exponent, init_matrix_state, matrix_step, view_of
@@ -55,7 +55,10 @@ class DynMuon(Optimizer):
     weight_decay
         Decoupled decay λ, applied as lr·λ before any adjustment of lr.
     cautious
-        Decay only entries whose update also shrinks them (arXiv 2411.16085).
+        Decay only entries that the update shrinks too (arXiv 2411.16085).
+    update_floor
+        Smallest ‖update‖ / ‖weight‖ of a tensor, before lr: shorter updates are lengthened. Where
+        it binds, only the shape of an update matters and no scalar factor does.
     momentum, nesterov
         μ, and whether to look ahead with it.
     schedule
@@ -70,7 +73,7 @@ class DynMuon(Optimizer):
     adamw_lr, adamw_betas, adamw_eps, adamw_weight_decay
         Defaults of the groups with ``algorithm="adamw"``; SOAP's share them, but for eps.
     momentum_dtype
-        Precision of the momentum; the gradient's own by default.
+        Precision of the momentum; the parameter's own by default.
     capturable
         Keep step counts on the device, so that a step can be captured in a CUDA graph.
     process_group
@@ -97,6 +100,7 @@ class DynMuon(Optimizer):
         lr: float | Tensor = 0.02,
         weight_decay: float = 0.1,
         cautious: bool = False,
+        update_floor: float = 0.0,
         momentum: float = 0.95,
         nesterov: bool = True,
         schedule: Schedule = PowerSchedule(),  # noqa: B008 - an immutable record
@@ -117,6 +121,7 @@ class DynMuon(Optimizer):
             "lr": lr,
             "weight_decay": weight_decay,
             "cautious": cautious,
+            "update_floor": update_floor,
             "momentum": momentum,
             "nesterov": nesterov,
             "schedule": schedule,
@@ -129,6 +134,7 @@ class DynMuon(Optimizer):
             "flatten": False,
             "transposed": False,
             "split": (),
+            "gains": (),
         }
         adamw = {
             "lr": adamw_lr,
@@ -138,7 +144,7 @@ class DynMuon(Optimizer):
         self._group_defaults: dict[str, dict[str, Any]] = {
             "dynmuon": matrices,
             "adamw": {**adamw, "eps": adamw_eps},
-            "soap": {**adamw, "covariance_beta": COVARIANCE_BETA, "refresh_every": REFRESH_EVERY},
+            "soap": {**adamw, **SOAP_DEFAULTS},
         }
         for defaults in self._group_defaults.values():
             defaults["capturable"] = capturable
@@ -155,6 +161,7 @@ class DynMuon(Optimizer):
         lr: float | Tensor = 0.02,
         weight_decay: float = 0.1,
         cautious: bool = False,
+        update_floor: float = 0.0,
         momentum: float = 0.95,
         nesterov: bool = True,
         schedule: Schedule = PowerSchedule(),  # noqa: B008 - an immutable record
@@ -165,6 +172,7 @@ class DynMuon(Optimizer):
         embedding_lr: float | Tensor = 0.06,
         head_lr: float | Tensor = 0.01,
         adamw_lr: float | Tensor = 0.01,
+        query_key_gain: float = 1.0,
         adamw_betas: tuple[float, float] = (0.9, 0.95),
         adamw_eps: float = 1e-8,
         adamw_weight_decay: float = 0.0,
@@ -189,13 +197,16 @@ class DynMuon(Optimizer):
             Name patterns to ``"dynmuon"``, ``"adamw"`` or ``"soap"``; first match wins.
         embedding_lr, head_lr
             Learning rates of embeddings and of the head (also if it is tied to an embedding).
+        query_key_gain
+            What the updates of query and key projections are multiplied by.
 
         The other parameters are those of the class. Raises ``ValueError`` if no parameter is a
         hidden matrix.
         """
         if process_group is None and isinstance(model, DistributedDataParallel):
             process_group = model.process_group
-        groups = parameter_groups(assign_parameters(model, head=head, overrides=overrides))
+        assignments = assign_parameters(model, head=head, overrides=overrides)
+        groups = parameter_groups(assignments, query_key_gain=query_key_gain)
         rates = {"embedding": embedding_lr, "tied embedding": head_lr, "head": head_lr}
         for group in groups:
             if group["algorithm"] != "dynmuon" and group["role"] in rates:
@@ -206,6 +217,7 @@ class DynMuon(Optimizer):
             lr=lr,
             weight_decay=weight_decay,
             cautious=cautious,
+            update_floor=update_floor,
             momentum=momentum,
             nesterov=nesterov,
             schedule=schedule,
@@ -291,20 +303,14 @@ class DynMuon(Optimizer):
                     betas=group["betas"],
                     covariance_beta=group["covariance_beta"],
                     refresh_every=group["refresh_every"],
+                    extra_power=group["extra_power"],
                     weight_decay=group["weight_decay"],
                 )
         return loss
 
     def describe(self) -> str:
         """Return one line per parameter: algorithm, shape, role of its group, name."""
-        lines = []
-        for group in self.param_groups:
-            names = group.get("param_names", [""] * len(group["params"]))
-            for name, parameter in zip(names, group["params"], strict=True):
-                shape = "×".join(str(size) for size in parameter.shape) or "scalar"
-                role = group.get("role", "")
-                lines.append(f"{group['algorithm']:<8} {shape:<16} {role:<24} {name}".rstrip())
-        return "\n".join(lines)
+        return describe_groups(self.param_groups)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the whole truth as plain data; a schedule that is a bare callable is left out."""

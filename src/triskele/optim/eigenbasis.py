@@ -6,13 +6,15 @@ small side is worth turning. For a weight W with gradient G, both (rows, d):
 
     C ← β C + (1 − β) GᵀG              covariance of the columns, d × d
     Q ← orth(C Q), every few steps     its eigenvectors, by one power iteration and QR
-    B ← β₁ B + (1 − β₁) G
+    B ← β₁ B + (1 − β₁) G;  M = β₁ B + (1 − β₁) G     momentum, with Nesterov's look-ahead
     V ← β₂ V + (1 − β₂) (G Q)²         second moment along the eigenvectors
-    W ← W − lr·λ·W − lr·(B̂ Q / √(V̂ + δ·row mean of V̂)) Qᵀ
+    D = M̂ Q / √(V̂ + δ·row mean of V̂)
+    W ← W − lr·λ·W − lr·(D ∘ s) Qᵀ,    s ∝ (column mean of V̂)^−e, root mean square 1
 
-with bias-corrected B̂ and V̂. The damping δ keeps eigenvectors that were just turned, and whose
-second moment is therefore stale, from taking an unbounded step. Nothing here knows which
-parameters deserve it.
+with bias-corrected M̂ and V̂. The damping δ keeps eigenvectors that were just turned, and whose
+second moment is therefore stale, from taking an unbounded step. The extra power e does for the
+head what p < 0 does for a hidden matrix: it moves some of the step to weak directions at a
+constant size of the whole. Nothing here knows which parameters deserve it.
 
 Shape legend: R rows, D columns.
 """
@@ -28,9 +30,10 @@ from triskele.optim.sharding import local_grad, local_part
 
 State = MutableMapping[str, Any]
 
-COVARIANCE_BETA = 0.95
-REFRESH_EVERY = 8
+SOAP_DEFAULTS = {"covariance_beta": 0.95, "refresh_every": 8, "extra_power": 0.25}
 DAMPING = 0.03
+# Share of the mean second moment below which a direction is not strengthened any further.
+FLOOR = 1e-3
 EPS = 1e-10
 
 
@@ -65,6 +68,7 @@ def soap_step(
     betas: tuple[float, float],
     covariance_beta: float,
     refresh_every: int,
+    extra_power: float,
     weight_decay: float,
 ) -> None:
     """Take one step in place on ``parameters``, each a matrix with a gradient.
@@ -79,7 +83,7 @@ def soap_step(
         gram_DD = _summed(grad_RD.mT @ grad_RD, parameter)
         state["covariance"].lerp_(gram_DD, 1.0 - covariance_beta)
         _turn(state, step, refresh_every)
-        direction_RD = _direction(grad_RD, state, step, betas)
+        direction_RD = _direction(grad_RD, parameter, state, step, betas, extra_power)
         weight_RD = local_part(parameter)
         if weight_decay != 0.0:
             weight_RD.mul_(1.0 - lr * weight_decay)
@@ -89,14 +93,14 @@ def soap_step(
             weight_RD.add_(direction_RD, alpha=-lr)
 
 
-def _summed(gram_DD: Tensor, parameter: Tensor) -> Tensor:
-    """Add up the Gram matrices of all row shards."""
+def _summed(share: Tensor, parameter: Tensor) -> Tensor:
+    """Add up, in place, what the row shards of ``parameter`` contribute."""
     if not isinstance(parameter, DTensor):
-        return gram_DD
+        return share
     for axis, placement in enumerate(parameter.placements):
         if placement.is_shard():
-            torch.distributed.all_reduce(gram_DD, group=parameter.device_mesh.get_group(axis))
-    return gram_DD
+            torch.distributed.all_reduce(share, group=parameter.device_mesh.get_group(axis))
+    return share
 
 
 def _turn(state: State, step: int, refresh_every: int) -> None:
@@ -108,7 +112,14 @@ def _turn(state: State, step: int, refresh_every: int) -> None:
         state["basis"].copy_(torch.linalg.qr(state["covariance"] @ state["basis"])[0])
 
 
-def _direction(grad_RD: Tensor, state: State, step: int, betas: tuple[float, float]) -> Tensor:
+def _direction(
+    grad_RD: Tensor,
+    parameter: Tensor,
+    state: State,
+    step: int,
+    betas: tuple[float, float],
+    extra_power: float,
+) -> Tensor:
     """Advance both moments and return the normalised direction, turned back."""
     mean_RD, square_RD = local_part(state["exp_avg"]), local_part(state["exp_avg_sq"])
     basis_DD = state["basis"]
@@ -116,6 +127,16 @@ def _direction(grad_RD: Tensor, state: State, step: int, betas: tuple[float, flo
     square_RD.lerp_((grad_RD @ basis_DD).square_(), 1.0 - betas[1])
     corrected_RD = square_RD / (1.0 - betas[1] ** step)
     corrected_RD += DAMPING * corrected_RD.mean(dim=1, keepdim=True)
-    turned_RD = (mean_RD @ basis_DD).div_(1.0 - betas[0] ** step)
-    direction_RD: Tensor = (turned_RD / corrected_RD.sqrt_().add_(EPS)) @ basis_DD.mT
+    ahead_RD = grad_RD.lerp(mean_RD, betas[0]).div_(1.0 - betas[0] ** step)
+    turned_RD = (ahead_RD @ basis_DD).div_(corrected_RD.sqrt().add_(EPS))
+    if extra_power != 0.0:
+        turned_RD *= _strengths(_summed(corrected_RD.sum(dim=0), parameter), extra_power)
+    direction_RD: Tensor = turned_RD @ basis_DD.mT
     return direction_RD
+
+
+def _strengths(moment_D: Tensor, power: float) -> Tensor:
+    """Return the factor of each eigenvector: its second moment to −power, root mean square 1."""
+    floored_D = moment_D + FLOOR * moment_D.mean()
+    strength_D = torch.where(floored_D > 0.0, floored_D, 1.0) ** -power
+    return strength_D / strength_D.square().mean().sqrt()

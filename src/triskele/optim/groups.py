@@ -7,7 +7,7 @@ can be overridden by a name pattern. This file never touches a gradient.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal, get_args
@@ -22,6 +22,9 @@ HEAD_NAMES = frozenset({"lm_head", "head", "output", "classifier", "score", "fc"
 INPUT_WORDS = ("embed", "position", "token", "wte", "wpe")
 FUSED_QKV_NAMES = frozenset(
     {"c_attn", "qkv", "qkv_proj", "Wqkv", "in_proj_weight", "attn_qkv", "to_qkv"}
+)
+QUERY_KEY_NAMES = frozenset(
+    {"q_proj", "k_proj", "query", "key", "q", "k", "wq", "wk", "q_lin", "k_lin", "to_q", "to_k"}
 )
 INTERLEAVED_QKV_NAMES = frozenset({"query_key_value"})
 FUSED_GATE_UP_NAMES = frozenset({"gate_up_proj", "w13"})
@@ -101,11 +104,14 @@ def assign_parameters(
     return assignments
 
 
-def parameter_groups(assignments: list[Assignment]) -> list[dict[str, Any]]:
+def parameter_groups(
+    assignments: list[Assignment], *, query_key_gain: float = 1.0
+) -> list[dict[str, Any]]:
     """Join assignments into named parameter groups for ``DynMuon``.
 
     Matrices of one role that are read in the same way share a group. Embeddings, heads and the
     rest (norms, biases, scalars, routers) are kept apart, so that each has its own learning rate.
+    Updates of query and key projections, fused or not, are multiplied by ``query_key_gain``.
 
     Raises
     ------
@@ -128,6 +134,7 @@ def parameter_groups(assignments: list[Assignment]) -> list[dict[str, Any]]:
                 "flatten": view.flatten,
                 "transposed": view.transposed,
                 "split": view.split,
+                "gains": _gains(assignment, query_key_gain),
             }
         elif assignment.role not in KEPT_APART:
             group["role"] = "other"
@@ -136,6 +143,28 @@ def parameter_groups(assignments: list[Assignment]) -> list[dict[str, Any]]:
             (assignment.name, assignment.parameter)
         )
     return list(groups.values())
+
+
+def describe_groups(groups: Sequence[Mapping[str, Any]]) -> str:
+    """Return one line per parameter of named groups: algorithm, shape, role, name."""
+    lines = []
+    for group in groups:
+        names = group.get("param_names", [""] * len(group["params"]))
+        for name, parameter in zip(names, group["params"], strict=True):
+            shape = "×".join(str(size) for size in parameter.shape) or "scalar"
+            role = group.get("role", "")
+            lines.append(f"{group['algorithm']:<8} {shape:<16} {role:<24} {name}".rstrip())
+    return "\n".join(lines)
+
+
+def _gains(assignment: Assignment, query_key_gain: float) -> tuple[float, ...]:
+    if query_key_gain == 1.0:
+        return ()
+    if assignment.role == "query or key":
+        return (query_key_gain,)
+    if assignment.role == "fused query-key-value" and len(assignment.view.split) == 3:
+        return (query_key_gain, query_key_gain, 1.0)
+    return ()
 
 
 def _tied(model: nn.Module) -> set[int]:
@@ -240,7 +269,9 @@ def _read_matrix(
     n_out = parameter.shape[-1] if transposed else parameter.shape[-2]
     role = "experts" if parameter.ndim > 2 else "matrix"
     split: tuple[int, ...] = ()
-    if noun in FUSED_QKV_NAMES:
+    if noun in QUERY_KEY_NAMES:
+        role = "query or key"
+    elif noun in FUSED_QKV_NAMES:
         role, split = "fused query-key-value", _qkv_rows(n_out, config)
     elif noun in INTERLEAVED_QKV_NAMES:
         n_heads = getattr(config, "num_attention_heads", None) or 1

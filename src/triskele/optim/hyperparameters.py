@@ -33,6 +33,8 @@ def check_group(group: Mapping[str, Any]) -> None:
 def _check_matrices(group: Mapping[str, Any]) -> None:
     if not 0.0 <= group["momentum"] < 1.0:
         raise ValueError(f"momentum must lie in [0, 1), got {group['momentum']}")
+    if not group["update_floor"] >= 0.0:
+        raise ValueError(f"update_floor must be ≥ 0, got {group['update_floor']}")
     if not group["total_steps"] >= 1:
         raise ValueError(f"total_steps must be ≥ 1, got {group['total_steps']}")
     if not callable(group["schedule"]):

@@ -35,11 +35,14 @@ class MatrixView:
         The parameter is stored as (in, out).
     split
         Row counts of matrices fused one above the other along ``out``; empty for none.
+    gains
+        What the update of each part is multiplied by; empty for 1 throughout.
     """
 
     flatten: bool = False
     transposed: bool = False
     split: tuple[int, ...] = ()
+    gains: tuple[float, ...] = ()
 
     def of(self, tensor: Tensor) -> list[Tensor]:
         """Return the matrices in ``tensor`` as views of shape (K, out, in).
@@ -61,6 +64,8 @@ class MatrixView:
             stack_KMN = tensor.reshape(n_stacked, *tensor.shape[-2:])
         if self.transposed:
             stack_KMN = stack_KMN.mT
+        if self.gains and len(self.gains) != max(1, len(self.split)):
+            raise ValueError(f"expected {max(1, len(self.split))} gains, got {self.gains}")
         if not self.split:
             return [stack_KMN]
         if sum(self.split) != stack_KMN.shape[1]:
@@ -69,6 +74,10 @@ class MatrixView:
                 f"{tuple(tensor.shape)} has {stack_KMN.shape[1]}"
             )
         return list(torch.split(stack_KMN, list(self.split), dim=1))
+
+    def gain_of(self, part: int) -> float:
+        """Return the factor of one part's update."""
+        return self.gains[part] if self.gains else 1.0
 
 
 def lr_ratio(n_out: int, n_in: int, adjust_lr: AdjustLr) -> float:
@@ -99,7 +108,7 @@ def shape_matrices(
     view
         How each of them is read as matrices.
     adjust_lr
-        Each shaped matrix is multiplied by :func:`lr_ratio` of its own size.
+        Each shaped matrix is multiplied by :func:`lr_ratio` of its own size, and by its gain.
     shaper
         Maps a batch (K, M, N), M ≤ N, to a batch of the same shape.
 
@@ -116,7 +125,7 @@ def shape_matrices(
         counts = [stack.shape[0] for stack in lying]
         for (i, j), result_KMN in zip(slots, torch.split(batch_KMN, counts), strict=True):
             _, n_out, n_in = pieces[i][j].shape
-            ratio = lr_ratio(n_out, n_in, adjust_lr)
+            ratio = lr_ratio(n_out, n_in, adjust_lr) * view.gain_of(j)
             scaled = result_KMN if ratio == 1.0 else result_KMN * ratio
             shaped[i].append(scaled.mT if n_out > n_in else scaled)
     return [

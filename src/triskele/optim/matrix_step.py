@@ -1,7 +1,8 @@
 """One step of a group of matrices: momentum, shaping, decay, in place.
 
-    B ← μ B + (1 − μ) G;   M = μ B + (1 − μ) G, or B;   D = U Σᵖ Vᵀ of M
-    W ← W − lr·λ·W − lr·ratio·D
+    B ← μ B + (1 − μ) G;   M = μ B + (1 − μ) G, or B;   D = ratio·U Σᵖ Vᵀ of M
+    D ← D·max(1, f·‖W‖ / ‖D‖)      with an update floor f
+    W ← W − lr·λ·W − lr·D
 
 Momentum, decay and the step itself are elementwise and happen on this rank's parts; only shaping
 needs whole matrices, which the placement sees to. Nothing here knows of schedules or roles.
@@ -17,7 +18,7 @@ from torch.distributed import ProcessGroup
 
 from triskele.optim.matrices import MatrixView, chunks, shape_matrices
 from triskele.optim.placement import Placement, Shape, interleave, run_elements
-from triskele.optim.sharding import local_grad, local_part, placements
+from triskele.optim.sharding import local_grad, local_part, placements, whole_norm
 from triskele.optim.spectral import spectral_power
 
 State = MutableMapping[str, Any]
@@ -37,7 +38,10 @@ def init_matrix_state(
 def view_of(group: Mapping[str, Any]) -> MatrixView:
     """Return how the parameters of ``group`` are read as matrices."""
     return MatrixView(
-        flatten=group["flatten"], transposed=group["transposed"], split=tuple(group["split"])
+        flatten=group["flatten"],
+        transposed=group["transposed"],
+        split=tuple(group["split"]),
+        gains=tuple(group["gains"]),
     )
 
 
@@ -137,6 +141,11 @@ def _apply(group: Mapping[str, Any], parameters: list[Tensor], steps: list[Tenso
     """Decay the parameters and take the step, in place on this rank's parts."""
     lr, decay = group["lr"], group["weight_decay"]
     own = [local_part(parameter) for parameter in parameters]
+    if group["update_floor"] > 0.0:
+        steps = [
+            step * _lift(step, parameter, group["update_floor"])
+            for step, parameter in zip(steps, parameters, strict=True)
+        ]
     if decay != 0.0:
         if group["cautious"]:
             for weight, step in zip(own, steps, strict=True):
@@ -147,3 +156,10 @@ def _apply(group: Mapping[str, Any], parameters: list[Tensor], steps: list[Tenso
         torch._foreach_sub_(own, [step * lr for step in steps])
     else:
         torch._foreach_add_(own, steps, alpha=-lr)
+
+
+def _lift(step: Tensor, parameter: Tensor, floor: float) -> Tensor:
+    """Return what brings ‖step‖ up to ``floor``·‖parameter‖ where it is below; 1 elsewhere."""
+    wanted = floor * whole_norm(local_part(parameter), like=parameter)
+    size = whole_norm(step, like=parameter)
+    return torch.where(size > 0.0, wanted / size, 1.0).clamp(min=1.0)

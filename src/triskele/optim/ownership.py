@@ -9,7 +9,7 @@ process groups, messages or placements.
 import heapq
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 # A stack that its holders can shape without a message stays with them as long as the busiest rank
 # then has at most this many times the work it would have otherwise.
@@ -67,22 +67,25 @@ def deal(
     list of Slab
         In the order of the tensors and, within one, of their indices.
     """
-    slabs: list[Slab] = []
+    cuts: list[tuple[int, int, int]] = []
+    homes: list[int | None] = []
     costs: list[float] = []
     for i, (shape, along) in enumerate(zip(shapes, held_along, strict=True)):
         cut = stacked and len(shape) > 2 and shape[0] > 1
-        for part in range(n_owners if cut else 1):
-            start, stop = interval(shape[0], n_owners if cut else 1, part)
+        n_parts = n_owners if cut else 1
+        for part in range(n_parts):
+            start, stop = interval(shape[0], n_parts, part)
             if start == stop and part > 0:
                 break
-            at_home = cut and along == 0
-            slabs.append(Slab(tensor=i, start=start, stop=stop, owner=part, at_home=at_home))
+            cuts.append((i, start, stop))
+            homes.append(part if cut and along == 0 else None)
             costs.append(_cost((stop - start, *shape[1:]), stacked=stacked))
-    even, load = _balance(slabs, costs, n_owners=n_owners, keep_home=False)
-    if not any(slab.at_home for slab in slabs):
-        return even
-    home, home_load = _balance(slabs, costs, n_owners=n_owners, keep_home=True)
-    return home if home_load <= HOLDER_SLACK * load else even
+    owners, load = _balance(costs, [None] * len(costs), n_owners=n_owners)
+    if any(home is not None for home in homes):
+        home_owners, home_load = _balance(costs, homes, n_owners=n_owners)
+        if home_load <= HOLDER_SLACK * load:
+            return _slabs(cuts, home_owners, homes)
+    return _slabs(cuts, owners, [None] * len(cuts))
 
 
 def _cost(shape: Sequence[int], *, stacked: bool) -> float:
@@ -94,20 +97,29 @@ def _cost(shape: Sequence[int], *, stacked: bool) -> float:
 
 
 def _balance(
-    slabs: Sequence[Slab], costs: Sequence[float], *, n_owners: int, keep_home: bool
-) -> tuple[list[Slab], float]:
-    """Return the slabs with owners, and the load of the busiest."""
+    costs: Sequence[float], homes: Sequence[int | None], *, n_owners: int
+) -> tuple[list[int], float]:
+    """Return an owner for each cost, its home if it has one, and the load of the busiest."""
     loads = [0.0] * n_owners
-    owned: list[Slab] = []
-    for slab, cost in zip(slabs, costs, strict=True):
-        stays = keep_home and slab.at_home
-        loads[slab.owner] += cost if stays else 0.0
-        owned.append(replace(slab, at_home=stays))
+    owners = [0] * len(costs)
+    for i, home in enumerate(homes):
+        if home is not None:
+            owners[i] = home
+            loads[home] += costs[i]
     heap = [(load, rank) for rank, load in enumerate(loads)]
     heapq.heapify(heap)
-    free = [i for i, slab in enumerate(owned) if not slab.at_home]
+    free = [i for i, home in enumerate(homes) if home is None]
     for i in sorted(free, key=lambda i: -costs[i]):
         load, rank = heap[0]
-        owned[i] = replace(owned[i], owner=rank)
+        owners[i] = rank
         heapq.heapreplace(heap, (load + costs[i], rank))
-    return owned, max(load for load, _ in heap)
+    return owners, max(load for load, _ in heap)
+
+
+def _slabs(
+    cuts: Sequence[tuple[int, int, int]], owners: Sequence[int], homes: Sequence[int | None]
+) -> list[Slab]:
+    return [
+        Slab(tensor=i, start=start, stop=stop, owner=owner, at_home=home is not None)
+        for (i, start, stop), owner, home in zip(cuts, owners, homes, strict=True)
+    ]

@@ -73,6 +73,18 @@ def local_grad(parameter: Tensor) -> Tensor:
     return local_part(grad)
 
 
+def whole_norm(part: Tensor, *, like: Tensor) -> Tensor:
+    """Return the Frobenius norm of a tensor laid out as ``like``, of which this rank has ``part``.
+
+    Sums the squares of all shards, one small message, if ``like`` is sharded.
+    """
+    square = part.float().square().sum()
+    if isinstance(like, DTensor):
+        for axis in _sharded_mesh_dims(like):
+            dist.all_reduce(square, group=like.device_mesh.get_group(axis))
+    return square.sqrt()
+
+
 class Replicated:
     """Every rank holds every matrix; each shapes a share, and all get all results bit for bit.
 

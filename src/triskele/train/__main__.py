@@ -17,10 +17,11 @@ import tyro
 from rich.console import Console
 
 from triskele.train.config import TrainConfig
+from triskele.train.demo import DemoConfig, run_demo
 from triskele.train.pretrain import pretrain
 from triskele.train.ranks import Ranks
 from triskele.train.records import discard
-from triskele.train.terminal import Terminal
+from triskele.train.terminal import Terminal, show_comparison
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
 
@@ -49,6 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _reporting("train", lambda: _train(config))
 
 
+def demo_main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``triskele demo`` and return its exit status."""
+    config = tyro.cli(DemoConfig, args=arguments, prog="triskele demo")
+    return _reporting("demo", lambda: _demo(config))
+
+
 def _train(config: TrainConfig) -> int:
     interrupt = Interrupt()
     with _processes() as ranks, Terminal(Console()) as terminal, _signals(interrupt):
@@ -64,6 +71,17 @@ def _train(config: TrainConfig) -> int:
             "the same command with --resume continues\n"
         )
     return INTERRUPTED if finished.interrupted else DONE
+
+
+def _demo(config: DemoConfig) -> int:
+    interrupt, console = Interrupt(), Console()
+    with Terminal(console) as terminal, _signals(interrupt):
+        report = run_demo(config, sink=terminal, stop=interrupt.stop)
+    if report is None:
+        sys.stderr.write("triskele demo: stopped; the same command starts again\n")
+        return INTERRUPTED
+    show_comparison(console, report)
+    return DONE
 
 
 def _reporting(command: str, work: Callable[[], int]) -> int:

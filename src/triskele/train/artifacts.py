@@ -12,7 +12,7 @@ import torch
 
 from triskele import __version__
 from triskele.model import BytePairTokenizer, generate, save_checkpoint
-from triskele.train.config import TrainConfig
+from triskele.train.config import LABELS, TrainConfig
 from triskele.train.metrics import METRICS, read_curves
 from triskele.train.plots import Run as PlottedRun
 from triskele.train.plots import plot_losses
@@ -32,7 +32,7 @@ def write_artifacts(config: TrainConfig, run: Run, dataset: Dataset) -> Artifact
     curves = read_curves(out / METRICS)
     millions = run.plan.model.n_params / 1e6
     title = f"{millions:.1f}M parameters on {config.data.name}"
-    plot_losses(out / PLOT, [PlottedRun(run.plan.optimizer, curves)], title=title)
+    plot_losses(out / PLOT, [PlottedRun(LABELS[run.plan.optimizer], curves)], title=title)
     sample = None
     if dataset.tokenizer is not None and config.watch.sample_tokens:
         text = _sample_text(config, run, dataset.tokenizer)
@@ -53,14 +53,20 @@ def _write_run(path: Path, config: TrainConfig, run: Run) -> None:
 
 
 def _sample_text(config: TrainConfig, run: Run, tokenizer: BytePairTokenizer) -> str:
-    prompt = tokenizer.encode(config.watch.prompt) or [tokenizer.eos_id or 0]
-    prompt = prompt[-(run.plan.context // 2) :]
-    ids_T = generate(
-        run.model,
-        torch.tensor(prompt),
-        n_tokens=min(config.watch.sample_tokens, run.plan.context - len(prompt)),
-        temperature=SAMPLE_TEMPERATURE,
-        top_p=SAMPLE_TOP_P,
-        generator=torch.Generator(device=run.device).manual_seed(run.plan.seed),
-    )
+    """Continue the prompt, looking back at most half a context once that is full."""
+    context = run.plan.context
+    ids_T = torch.tensor(tokenizer.encode(config.watch.prompt) or [tokenizer.eos_id or 0])
+    wanted = len(ids_T) + config.watch.sample_tokens
+    generator = torch.Generator(device=run.device).manual_seed(run.plan.seed)
+    while len(ids_T) < wanted:
+        recent_T = ids_T[-max(1, context // 2) :]
+        longer_T = generate(
+            run.model,
+            recent_T,
+            n_tokens=min(wanted - len(ids_T), context - len(recent_T)),
+            temperature=SAMPLE_TEMPERATURE,
+            top_p=SAMPLE_TOP_P,
+            generator=generator,
+        )
+        ids_T = torch.cat((ids_T, longer_T[len(recent_T) :].cpu()))
     return tokenizer.decode(ids_T.tolist())

@@ -14,6 +14,9 @@ OptimizerName = Literal["dynmuon", "muon", "adamw"]
 LrShape = Literal["wsd", "cosine", "linear", "power"]
 Precision = Literal["auto", "bf16", "fp32"]
 
+LABELS: dict[OptimizerName, str] = {"dynmuon": "DynMuon", "muon": "Muon", "adamw": "AdamW"}
+"""What the optimizers are called where people read."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
@@ -54,20 +57,23 @@ SIZES: dict[SizeName, Size] = {
 class Recipe:
     """What an optimizer uses where the command line says nothing.
 
-    ``lr`` is that of the hidden matrices (all weights for AdamW), ``adam_lr`` that of embeddings,
-    head, norms and biases, which AdamW steps in every recipe.
+    ``lr`` is that of the hidden matrices, ``adam_lr`` that of norms and biases. ``momentum`` is
+    Muon's; ``betas`` are those of AdamW (and SOAP) wherever it steps.
     """
 
     lr: float
-    adam_lr: float
-    weight_decay: float
-    momentum: float
+    embedding_lr: float = 0.07
+    head_lr: float = 0.012
+    adam_lr: float = 0.012
+    weight_decay: float = 0.0
+    momentum: float = 0.9
+    betas: tuple[float, float] = (0.8, 0.98)
 
 
 RECIPES: dict[OptimizerName, Recipe] = {
-    "dynmuon": Recipe(lr=0.02, adam_lr=0.003, weight_decay=0.01, momentum=0.95),
-    "muon": Recipe(lr=0.02, adam_lr=0.003, weight_decay=0.01, momentum=0.95),
-    "adamw": Recipe(lr=0.003, adam_lr=0.003, weight_decay=0.1, momentum=0.9),
+    "dynmuon": Recipe(lr=0.03),
+    "muon": Recipe(lr=0.02),
+    "adamw": Recipe(lr=0.006),
 }
 """The only place where default learning rates stand."""
 
@@ -86,7 +92,7 @@ class ModelOptions:
     """Number of key/value heads (grouped-query attention); must divide n-heads."""
     d_ff: int | None = None
     """Width of the SwiGLU layer; about 8/3 of d-model if not given."""
-    tie_embeddings: bool = True
+    tie_embeddings: bool = False
     """Use the embedding as output head too."""
 
 
@@ -127,7 +133,7 @@ class ScheduleOptions:
     (remaining fraction / cooldown)^1.2."""
     warmup: float = 0.02
     """Fraction of the steps over which the rate rises from zero."""
-    cooldown: float = 0.4
+    cooldown: float = 0.6
     """Fraction of the steps over which wsd and power fall."""
     floor: float = 0.0
     """Where the rate ends, as a fraction of its peak."""
@@ -137,12 +143,16 @@ class ScheduleOptions:
 class TuneOptions:
     """Finer settings of the optimizer; None means the recipe of --optimizer."""
 
+    embedding_lr: float | None = None
+    """Peak learning rate of the embedding."""
+    head_lr: float | None = None
+    """Peak learning rate of the output head."""
     adam_lr: float | None = None
-    """Peak learning rate of embeddings, head and norms under dynmuon and muon."""
+    """Peak learning rate of norms and whatever else is no matrix."""
     weight_decay: float | None = None
-    """Decoupled weight decay of the matrices."""
+    """Decoupled weight decay of the hidden matrices."""
     momentum: float | None = None
-    """Momentum of the hidden matrices (beta1 for adamw)."""
+    """Momentum of the hidden matrices under dynmuon and muon."""
     clip: float | None = None
     """Scale gradients down to this global norm; off if not given."""
 
@@ -251,6 +261,8 @@ def _check_positive(config: TrainConfig) -> None:
         "watch.validation_tokens": config.watch.validation_tokens,
         "text.vocab_size": config.text.vocab_size,
         "text.sample_bytes": config.text.sample_bytes,
+        "tune.embedding_lr": config.tune.embedding_lr,
+        "tune.head_lr": config.tune.head_lr,
         "tune.adam_lr": config.tune.adam_lr,
         "tune.clip": config.tune.clip,
     }

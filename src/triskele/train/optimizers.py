@@ -15,7 +15,6 @@ from torch.optim import AdamW, Muon, Optimizer
 from triskele.optim import DynMuon, PowerSchedule, assign_parameters
 from triskele.train.plan import Plan
 
-ADAM_BETAS = (0.9, 0.95)
 BASE_LR = "initial_lr"
 ADJUST_LR: Literal["original"] = "original"
 
@@ -91,24 +90,32 @@ def make_optimizer(model: nn.Module, plan: Plan, *, fast_bf16: bool) -> StepRule
         return StepRule([_dynmuon(model, plan)])
     if plan.optimizer == "muon" and not fast_bf16:
         return StepRule([_muon_in_float32(model, plan)])
+    hidden, other = _sorted_by_role(model, plan)
+    matrices = {"params": hidden, "lr": plan.lr, "weight_decay": plan.weight_decay}
+    if plan.optimizer == "adamw":
+        return StepRule([AdamW([matrices, *other], betas=plan.betas)])
+    muon = Muon([matrices], momentum=plan.momentum, adjust_lr_fn=ADJUST_LR)
+    return StepRule([muon, AdamW(other, betas=plan.betas)])
+
+
+def _sorted_by_role(
+    model: nn.Module, plan: Plan
+) -> tuple[list[nn.Parameter], list[dict[str, Any]]]:
+    """Return the hidden matrices, and a group for every other parameter."""
+    rates = {
+        "embedding": plan.embedding_lr,
+        "tied embedding": plan.head_lr,
+        "head": plan.head_lr,
+    }
     hidden: list[nn.Parameter] = []
-    other: list[nn.Parameter] = []
+    other: list[dict[str, Any]] = []
     for assignment in assign_parameters(model):
-        (hidden if assignment.algorithm == "dynmuon" else other).append(assignment.parameter)
-    if plan.optimizer == "muon":
-        muon = Muon(
-            hidden,
-            lr=plan.lr,
-            weight_decay=plan.weight_decay,
-            momentum=plan.momentum,
-            adjust_lr_fn=ADJUST_LR,
-        )
-        return StepRule([muon, AdamW(other, lr=plan.adam_lr, betas=ADAM_BETAS, weight_decay=0.0)])
-    groups = [
-        {"params": hidden, "weight_decay": plan.weight_decay},
-        {"params": other, "weight_decay": 0.0, "lr": plan.adam_lr},
-    ]
-    return StepRule([AdamW(groups, lr=plan.lr, betas=(plan.momentum, ADAM_BETAS[1]))])
+        if assignment.algorithm == "dynmuon":
+            hidden.append(assignment.parameter)
+        else:
+            lr = rates.get(assignment.role, plan.adam_lr)
+            other.append({"params": [assignment.parameter], "lr": lr, "weight_decay": 0.0})
+    return hidden, other
 
 
 def _dynmuon(model: nn.Module, plan: Plan) -> DynMuon:
@@ -116,10 +123,12 @@ def _dynmuon(model: nn.Module, plan: Plan) -> DynMuon:
         model,
         total_steps=plan.total_steps,
         lr=plan.lr,
+        embedding_lr=plan.embedding_lr,
+        head_lr=plan.head_lr,
+        adamw_lr=plan.adam_lr,
         weight_decay=plan.weight_decay,
         momentum=plan.momentum,
-        adamw_lr=plan.adam_lr,
-        adamw_betas=ADAM_BETAS,
+        adamw_betas=plan.betas,
     )
 
 
@@ -127,13 +136,16 @@ def _muon_in_float32(model: nn.Module, plan: Plan) -> DynMuon:
     return DynMuon.from_model(
         model,
         total_steps=plan.total_steps,
+        head="adamw",
         lr=plan.lr,
+        embedding_lr=plan.embedding_lr,
+        head_lr=plan.head_lr,
+        adamw_lr=plan.adam_lr,
         weight_decay=plan.weight_decay,
         momentum=plan.momentum,
         schedule=PowerSchedule(shape="constant", start=0.0),
         method="newton_schulz",
         dtype=torch.float32,
         adjust_lr=ADJUST_LR,
-        adamw_lr=plan.adam_lr,
-        adamw_betas=ADAM_BETAS,
+        adamw_betas=plan.betas,
     )

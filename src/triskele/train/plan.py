@@ -40,9 +40,12 @@ class Plan:
     seed: int
     optimizer: OptimizerName
     lr: float
+    embedding_lr: float
+    head_lr: float
     adam_lr: float
     weight_decay: float
     momentum: float
+    betas: tuple[float, float]
     clip: float | None
     schedule: ScheduleOptions
     device: str
@@ -103,7 +106,6 @@ def make_plan(
     micro = config.batch.micro or _largest_divisor(rows, max(1, TOKENS_AT_ONCE[device] // context))
     if rows % micro:
         raise ValueError(f"batch.micro must divide the {rows} sequences per process, got {micro}")
-    lr = config.lr or recipe.lr
     tune = config.tune
     return Plan(
         model=model,
@@ -115,10 +117,13 @@ def make_plan(
         total_steps=config.steps or _steps(model, n_train_tokens, batch * context),
         seed=config.seed,
         optimizer=config.optimizer,
-        lr=lr,
-        adam_lr=_given(tune.adam_lr, lr if config.optimizer == "adamw" else recipe.adam_lr),
+        lr=_given(config.lr, recipe.lr),
+        embedding_lr=_given(tune.embedding_lr, recipe.embedding_lr),
+        head_lr=_given(tune.head_lr, recipe.head_lr),
+        adam_lr=_given(tune.adam_lr, recipe.adam_lr),
         weight_decay=_given(tune.weight_decay, recipe.weight_decay),
         momentum=_given(tune.momentum, recipe.momentum),
+        betas=recipe.betas,
         clip=tune.clip,
         schedule=config.schedule,
         device=device,

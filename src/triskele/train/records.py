@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from triskele.train.config import OptimizerName
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
@@ -29,7 +31,7 @@ class Notice:
 class RunStarted:
     """What is about to be trained."""
 
-    optimizer: str
+    optimizer: OptimizerName
     first_step: int
     total_steps: int
     n_parameters: int

@@ -4,9 +4,9 @@ Where output is not a terminal (a file, a CI log) the live line becomes one plai
 validation. The terminal only shows records; it decides nothing.
 """
 
-from pathlib import Path
 from types import TracebackType
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -17,8 +17,11 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
 from triskele.train import records
+from triskele.train.config import LABELS
+from triskele.train.demo import DemoReport
 from triskele.train.records import Record
 
 SMOOTHING = 0.95
@@ -32,12 +35,10 @@ class Terminal:
     ----------
     console
         Where to write.
-    label
-        What the run is called on its line; the optimizer if not given.
     """
 
-    def __init__(self, console: Console, *, label: str | None = None) -> None:
-        self._console, self._label = console, label
+    def __init__(self, console: Console) -> None:
+        self._console = console
         self._progress = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=None),
@@ -50,7 +51,7 @@ class Terminal:
             expand=True,
         )
         self._task: TaskID | None = None
-        self._stage = ""
+        self._stage: str | None = None
         self._running_loss: float | None = None
         self._running_rate = 0.0
         self._total_steps = 0
@@ -106,9 +107,10 @@ class Terminal:
         )
         self._total_steps = record.total_steps
         self._running_loss, self._validation = None, None
-        self._begin(self._label or record.optimizer, record.total_steps)
+        self._begin(LABELS[record.optimizer], record.total_steps)
         assert self._task is not None
         self._progress.update(self._task, completed=record.first_step)
+        self._stage = None
 
     def _show_step(self, record: records.StepRecord) -> None:
         if self._running_loss is None:
@@ -137,7 +139,7 @@ class Terminal:
         if record.interrupted or record.validation is None:
             return
         self.say(
-            f"{record.total_steps:,} steps in {_duration(record.seconds)}: "
+            f"{record.total_steps:,} steps in {duration(record.seconds)}: "
             f"{_validation_text(record.validation)}"
         )
         if record.artifacts is not None:
@@ -148,16 +150,35 @@ class Terminal:
                 ("sample", found.sample),
             ):
                 if path is not None:
-                    self._show_path(name, path)
-
-    def _show_path(self, name: str, path: Path) -> None:
-        self.say(f"  {name:<11} {path}")
+                    self.say(f"  {name:<11} {path}")
 
     def _begin(self, description: str, total: int) -> None:
-        if self._task is not None:
+        """Start a line; a finished stage makes room, a finished run stays to be seen."""
+        if self._task is not None and self._stage is not None:
             self._progress.remove_task(self._task)
         self._stage = description
         self._task = self._progress.add_task(description, total=total, figures="")
+
+
+def show_comparison(console: Console, report: DemoReport) -> None:
+    """Write the table of a demonstration, and where its files are."""
+    table = Table(box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    table.add_column("optimizer")
+    for heading in (f"steps to loss {report.target:.3f}", "saving", "final loss", "time"):
+        table.add_column(heading, justify="right")
+    for arm in (report.baseline, report.contender):
+        reached = "not reached" if arm.steps_to_target is None else f"{arm.steps_to_target:.0f}"
+        is_contender = arm is report.contender and report.saving is not None
+        saving = f"[bold]{report.saving:.1%}[/]" if is_contender else ""
+        final, time = f"{arm.final_loss:.4f}", duration(arm.seconds)
+        table.add_row(arm.label, reached, saving, final, time)
+    console.print()
+    console.print(table)
+    files = report.contender.artifacts
+    rows = (("picture", report.plot), ("checkpoint", files.checkpoint), ("sample", files.sample))
+    for name, path in rows:
+        if path is not None:
+            console.print(f"{name:<11} {escape(str(path))}", highlight=False, soft_wrap=True)
 
 
 def _validation_text(record: records.ValidationRecord) -> str:
@@ -167,7 +188,8 @@ def _validation_text(record: records.ValidationRecord) -> str:
     return text
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a time span as m:ss or h:mm:ss."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
