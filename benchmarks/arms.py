@@ -10,26 +10,26 @@ from benchmarks.pretraining import Arm, Setting
 from triskele.model import ModelConfig
 from triskele.train.config import ScheduleOptions
 
-SCHEDULE = ScheduleOptions(shape="wsd", warmup=0.02, cooldown=0.6)
+SCHEDULE = ScheduleOptions(shape="wsd", warmup=0.05, cooldown=0.6)
 
 SETTINGS = {
     "cpu": Setting(
         name="cpu",
         model=ModelConfig(
             vocab_size=2048,
-            d_model=160,
+            d_model=192,
             n_layers=4,
-            n_heads=2,
-            d_ff=432,
+            n_heads=3,
+            d_ff=512,
             max_seq_len=128,
             tie_embeddings=False,
         ),
-        batch=64,
-        micro=64,
+        batch=16,
+        micro=16,
         context=128,
-        steps=128,
+        steps=256,
         text_bytes=12_000_000,
-        validation_tokens=40_960,
+        validation_tokens=65_536,
         schedule=SCHEDULE,
     ),
     "gpu-30m": Setting(
@@ -74,7 +74,7 @@ AUXILIARY: dict[str, Any] = {
     "embedding_lr": 0.07,
     "head_lr": 0.012,
     "adamw_lr": 0.012,
-    "adamw_betas": (0.8, 0.98),
+    "adamw_betas": (0.7, 0.98),
     "weight_decay": 0.0,
     "momentum": 0.9,
 }
@@ -99,19 +99,64 @@ def dynmuon(name: str, lrs: tuple[float, ...], *, share: float = 1.0, **options:
     )
 
 
+# The published size grows as gradients shrink, so its rates are lower.
+PUBLISHED_LRS = (0.005, 0.01)
+
 BASELINE = "tuned Muon"
 RECIPE = "DynMuon recipe"
-WHOLE: dict[str, Any] = {"head": "soap", "query_key_gain": 2.0, "schedule": constant(-0.2)}
-LRS = (0.014, 0.02, 0.03)
-HIGH = (0.02, 0.03, 0.045)
+WHOLE: dict[str, Any] = {
+    "head": "soap",
+    "head_lr": 0.03,
+    "query_key_gain": 2.0,
+    "momentum": 0.88,
+    "schedule": constant(-0.12),
+}
+LRS = (0.014, 0.02, 0.028)
 
 ARMS = (
-    Arm(name="AdamW", kind="adamw", lrs=(0.003, 0.006, 0.012), options={**AUXILIARY}),
-    Arm(name=BASELINE, kind="muon", lrs=LRS, options=AUXILIARY),
-    dynmuon(RECIPE, HIGH, **WHOLE),
-    dynmuon("recipe with p = 0", HIGH, **{**WHOLE, "schedule": constant(0.0)}),
-    dynmuon("recipe, 78 % of the steps", HIGH, share=0.78, **WHOLE),
+    Arm(name="AdamW", kind="adamw", lrs=(0.001, 0.002, 0.004), options=AUXILIARY),
+    Arm(name=BASELINE, kind="muon", lrs=(*LRS, 0.04), options=AUXILIARY),
+    dynmuon(RECIPE, LRS, **WHOLE),
+    dynmuon(
+        "Muon, query-key gain",
+        LRS[1:],
+        query_key_gain=2.0,
+        schedule=constant(0.0),
+        method="newton_schulz",
+        scale="none",
+    ),
+    dynmuon("recipe in 78 % of the steps", LRS[1:2], share=0.78, **WHOLE),
+    dynmuon("recipe, p = 0", LRS[1:], **{**WHOLE, "schedule": constant(0.0)}),
+    dynmuon("recipe, p from 0.25 to −0.25", LRS[1:], **{**WHOLE, "schedule": LOGISTIC}),
+    dynmuon("recipe, AdamW head", LRS[1:], **{**WHOLE, "head": "adamw", "head_lr": 0.012}),
+    dynmuon("recipe, update floor", LRS[1:2], update_floor=0.35, **WHOLE),
+    dynmuon(
+        "recipe, update floor, p = 0",
+        LRS[1:2],
+        update_floor=0.35,
+        **{**WHOLE, "schedule": constant(0.0)},
+    ),
+    dynmuon("exact, p from 0.25 to −0.25", LRS[1:], schedule=LOGISTIC),
+    dynmuon("exact, p = −0.12", LRS[1:], schedule=constant(-0.12)),
+    dynmuon("exact, p = 0", LRS[1:], schedule=constant(0.0)),
+    dynmuon("exact, reversed schedule", LRS[1:], schedule=REVERSED),
+    dynmuon(
+        "published (Taylor)", PUBLISHED_LRS, schedule=PUBLISHED, method="taylor", scale="reference"
+    ),
+    dynmuon(
+        "Muon, published sizes",
+        PUBLISHED_LRS,
+        schedule=PUBLISHED,
+        method="scalar",
+        scale="reference",
+    ),
 )
-STRICT = ("recipe, 78 % of the steps",)
-MAIN_ARMS = ARMS
-CONTROLS = {RECIPE: "recipe with p = 0"}
+STRICT = ("recipe in 78 % of the steps",)
+MAIN_ARMS = ARMS[:7]
+CONTROLS = {
+    RECIPE: "recipe, p = 0",
+    "recipe, update floor": "recipe, update floor, p = 0",
+    "exact, p from 0.25 to −0.25": "exact, p = 0",
+    "exact, p = −0.12": "exact, p = 0",
+    "published (Taylor)": "Muon, published sizes",
+}

@@ -28,6 +28,7 @@ from triskele.train.lr import lr_at_step
 from triskele.train.records import discard
 from triskele.train.tokens import Dataset, prepare
 
+WHOLE_FILE = 1 << 26
 READ_AT = (0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0)
 
 
@@ -91,7 +92,7 @@ def cut_text(source: Path, folder: Path, n_bytes: int) -> Path:
 def open_tokens(setting: Setting, data: Path, cache: Path) -> Dataset:
     """Tokenize once and return training and validation tokens."""
     train = cut_text(data / "docs-train.txt.xz", cache, setting.text_bytes)
-    validation = cut_text(data / "docs-val.txt.xz", cache, setting.validation_tokens * 6)
+    validation = cut_text(data / "docs-val.txt.xz", cache, WHOLE_FILE)
     config = TrainConfig(
         data=train,
         out=cache / f"tokens-{setting.model.vocab_size}-{setting.text_bytes}",

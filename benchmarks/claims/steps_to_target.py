@@ -1,7 +1,7 @@
 """Claim: DynMuon needs fewer steps than tuned Muon to reach the same validation loss.
 
-Every arm is swept over its own learning rates on seed 0 and then run on the other seeds at the
-best one. The target of a seed is tuned Muon's validation loss at 80 % of that seed's run; an arm's
+Every arm is swept over its own learning rates on seed 0 and then run on other seeds at the best
+one: the main arms on two more (four on a GPU), the ablations on one. The target of a seed is tuned Muon's validation loss at 80 % of that seed's run; an arm's
 saving is 1 − (steps it needed) / (0.8 T), read off its validation curve. The strict form trains the
 recipe with a complete schedule of its own on fewer steps and compares final losses.
 
@@ -43,7 +43,7 @@ def main() -> None:
     """Make the runs that are missing, then print, write and draw what they say."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with docs-*.txt.xz")
-    parser.add_argument("--full", action="store_true", help="all arms, three seeds or five")
+    parser.add_argument("--full", action="store_true", help="all arms and seeds")
     parser.add_argument("--setting", choices=sorted(SETTINGS), default="cpu")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so long")
     parser.add_argument("--cache", type=Path, default=ROOT / ".cache" / "steps_to_target")
@@ -52,17 +52,25 @@ def main() -> None:
     setting = SETTINGS[args.setting]
     on_gpu = torch.cuda.is_available()
     arms = ARMS if args.full else MAIN_ARMS
-    seeds = range((5 if on_gpu else 3) if args.full else 2)
+    n_seeds = (5 if on_gpu else 3) if args.full else 2
     deadline = time.monotonic() + 60 * args.minutes
     open_tokens(setting, args.data, args.cache)
     runner = Runner(setting, args.data, args.cache, deadline, args.workers or (1 if on_gpu else 2))
     swept = runner.make([Run(arm=arm, lr=lr, seed=0) for arm in arms for lr in arm.lrs])
     best = {arm.name: best_lr(arm, swept) for arm in arms}
-    runner.make([Run(arm=arm, lr=best[arm.name], seed=seed) for seed in seeds[1:] for arm in arms])
+    seeds = {arm.name: list(range(n_seeds if arm in MAIN_ARMS else 2)) for arm in arms}
+    runner.make(
+        [
+            Run(arm=arm, lr=best[arm.name], seed=seed)
+            for seed in range(1, n_seeds)
+            for arm in arms
+            if seed in seeds[arm.name]
+        ]
+    )
     if runner.is_late:
         print(f"stopped after {args.minutes:g} minutes; the same command goes on from here")
         return
-    report(setting, arms, best, list(seeds), runner.records, full=args.full)
+    report(setting, arms, best, seeds, runner.records, full=args.full)
 
 
 class Runner:
@@ -152,7 +160,7 @@ def report(
     setting: Setting,
     arms: Sequence[Arm],
     best: dict[str, float],
-    seeds: list[int],
+    seeds: dict[str, list[int]],
     records: dict[tuple[str, float, int], dict[str, Any]],
     *,
     full: bool,
@@ -161,21 +169,24 @@ def report(
     curves = {
         (arm.name, seed): records[arm.name, best[arm.name], seed]["curve"]
         for arm in arms
-        for seed in seeds
+        for seed in seeds[arm.name]
     }
-    targets = {seed: loss_at(curves[BASELINE, seed], TARGET_AT * setting.steps) for seed in seeds}
+    targets = {
+        seed: loss_at(curves[BASELINE, seed], TARGET_AT * setting.steps) for seed in seeds[BASELINE]
+    }
     savings, finals = {}, {}
     for arm in arms:
-        needed = [steps_to(curves[arm.name, seed], targets[seed]) for seed in seeds]
+        own = seeds[arm.name]
+        needed = [steps_to(curves[arm.name, seed], targets[seed]) for seed in own]
         savings[arm.name] = [1 - steps / (TARGET_AT * setting.steps) for steps in needed]
-        finals[arm.name] = [curves[arm.name, seed][-1][1] for seed in seeds]
+        finals[arm.name] = [curves[arm.name, seed][-1][1] for seed in own]
     figures = list(_figures(setting, arms, savings, finals))
     rows = [
         {
             "arm": name,
             "lr": lr,
             "best": lr == best[name],
-            "saving": savings[name][seed] if lr == best[name] else None,
+            "saving": savings[name][seed] if lr == best[name] and seed in seeds[name] else None,
             **{key: row[key] for key in ("seed", "steps", "final", "curve", "seconds")},
             "optimizer_share": row["optimizer_share"],
         }
@@ -190,7 +201,7 @@ def report(
         f"{setting.model.n_params / 1e6:.2f} M parameters, {setting.steps} steps of "
         f"{setting.batch * setting.context} tokens, ± is the standard error over seeds"
     )
-    record(claim, figures, rows=rows, seeds=seeds, notes=notes)
+    record(claim, figures, rows=rows, seeds=seeds[BASELINE], notes=notes)
     plot(setting, arms, curves, seeds, savings, RESULTS / f"{claim}.png")
 
 
@@ -222,7 +233,7 @@ def _figures(
         yield Figure(name=f"final loss, {arm.name}", value=final, spread=error, unit=" nats")
     for name, control in CONTROLS.items():
         if name in savings and control in savings:
-            pairs = zip(savings[name], savings[control], strict=True)
+            pairs = zip(savings[name], savings[control], strict=False)
             shape, error = mean_and_error([a - b for a, b in pairs])
             if math.isfinite(shape):
                 yield Figure(
@@ -247,7 +258,7 @@ def plot(
     setting: Setting,
     arms: Sequence[Arm],
     curves: dict[tuple[str, int], Curve],
-    seeds: list[int],
+    seeds: dict[str, list[int]],
     savings: dict[str, list[float]],
     path: Path,
 ) -> None:
@@ -257,17 +268,17 @@ def plot(
     for name, color in shown.items():
         if (name, 0) not in curves:
             continue
-        for seed in seeds:
+        for seed in seeds[name]:
             steps, losses = zip(*curves[name, seed], strict=True)
             label = name if seed == 0 else None
             left.plot(steps, losses, color=color, linewidth=1.4, alpha=0.8, label=label)
     target = statistics.mean(
-        loss_at(curves[BASELINE, seed], TARGET_AT * setting.steps) for seed in seeds
+        loss_at(curves[BASELINE, seed], TARGET_AT * setting.steps) for seed in seeds[BASELINE]
     )
     left.axhline(target, color="#444444", linewidth=0.8, linestyle=":")
     left.annotate("tuned Muon at 80 %", (setting.steps * 0.31, target), va="bottom", fontsize=8)
     left.set(xlabel="step", ylabel="validation loss (nats per token)")
-    low = min(curves[RECIPE, seed][-1][1] for seed in seeds)
+    low = min(curves[RECIPE, seed][-1][1] for seed in seeds[RECIPE])
     left.set_ylim(low - 0.05, target + 0.9)
     left.legend(frameon=False)
     rows = [

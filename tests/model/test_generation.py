@@ -11,7 +11,7 @@ def model() -> Transformer:
     model = Transformer(CONFIG, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.mul_(2.0)  # so that the greedy path wanders
+            parameter.mul_(6.0)  # so that the greedy path wanders
     return model
 
 

@@ -135,6 +135,18 @@ def test_the_variance_of_the_stream_does_not_grow_with_depth() -> None:
     assert deepest(16) < 1.5 * deepest(2)
 
 
+def test_initial_weights_have_the_spread_that_is_promised() -> None:
+    config = ModelConfig(vocab_size=512, d_model=256, n_layers=8, n_heads=4, tie_embeddings=False)
+    for name, parameter in Transformer(config, generator=seeded()).named_parameters():
+        spread = parameter.std(correction=0).item()
+        if name.endswith("norm.weight"):
+            assert (parameter == 1).all()
+        elif name.endswith(("o_proj.weight", "down_proj.weight")):
+            assert spread == pytest.approx(0.005, rel=0.05), name
+        else:
+            assert spread == pytest.approx(0.02, rel=0.05), name
+
+
 def test_initialising_again_replaces_what_was_learned() -> None:
     model = Transformer(CONFIG, generator=seeded())
     fresh = copy.deepcopy(model.state_dict())

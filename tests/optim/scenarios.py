@@ -235,15 +235,16 @@ def many_runs() -> dict[str, Any]:
         return {"ddp": ddp()["parameters"], "fsdp": fsdp()["parameters"]}
 
 
-def options() -> dict[str, dict[str, Tensor]]:
+def options() -> dict[str, dict[str, Any]]:
     """Whatever touches parts of a parameter, with those parts in shards."""
-    return {name: fsdp(**choice)["parameters"] for name, choice in OPTIONS.items()}
+    return {name: fsdp(**choice) for name, choice in OPTIONS.items()}
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "cautious": {"cautious": True},
     "float64 momentum": {"momentum_dtype": torch.float64},
     "tensor rate": {"lr": torch.tensor(0.02)},
+    "update floor": {"update_floor": 0.3},
     "plain momentum": {"nesterov": False, "scale": "reference", "weight_decay": 0.0},
 }
 

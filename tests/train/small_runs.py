@@ -27,7 +27,7 @@ OPTIONS = [
 ]
 
 
-def write_text(path: Path, *, n_documents: int = 40, seed: int = 0) -> Path:
+def write_text(path: Path, *, n_documents: int = 40, seed: int = 2) -> Path:
     """Write documents of made-up words, frequent ones short, one word leading to the next."""
     rng = np.random.default_rng(seed)
     words = ["".join(rng.choice(list("abcdefghij"), size=2 + i % 5)) for i in range(80)]

@@ -21,7 +21,7 @@ from triskele.model.config import ModelConfig
 from triskele.model.cross_entropy import next_token_loss
 from triskele.model.rotary import Rotation, rotation
 
-EMBEDDING_STD = 0.02
+WEIGHT_STD = 0.02
 
 
 class RMSNorm(nn.Module):
@@ -164,20 +164,15 @@ class Transformer(nn.Module):
 def initialise(model: Transformer, *, generator: torch.Generator | None = None) -> None:
     """Draw every weight anew, in place.
 
-    Embedding and head are normal with standard deviation 0.02; matrices that read the stream
-    √(2/5D) (Nguyen and Salazar, 2019); the projections that write to it, of which there are two
-    a layer, are smaller by √(2L), so that the stream's variance does not grow with depth. Gains
-    are one.
+    All matrices are normal with standard deviation 0.02, the embedding and the head among them;
+    only the projections that write to the residual stream, of which there are two a layer, are
+    smaller by √(2L), so that the stream's variance does not grow with depth. Gains are one.
     """
-    config = model.config
-    reading = math.sqrt(2 / (5 * config.d_model))
-    writing = reading / math.sqrt(2 * config.n_layers)
+    writing = WEIGHT_STD / math.sqrt(2 * model.config.n_layers)
     for name, parameter in model.named_parameters():
         if parameter.ndim == 1:
             parameter.fill_(1.0)
-        elif name.endswith(("embed_tokens.weight", "lm_head.weight")):
-            parameter.normal_(0.0, EMBEDDING_STD, generator=generator)
         elif name.endswith(("o_proj.weight", "down_proj.weight")):
             parameter.normal_(0.0, writing, generator=generator)
         else:
-            parameter.normal_(0.0, reading, generator=generator)
+            parameter.normal_(0.0, WEIGHT_STD, generator=generator)

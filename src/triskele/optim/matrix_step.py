@@ -18,7 +18,7 @@ from torch.distributed import ProcessGroup
 
 from triskele.optim.matrices import MatrixView, chunks, shape_matrices
 from triskele.optim.placement import Placement, Shape, interleave, run_elements
-from triskele.optim.sharding import local_grad, local_part, placements, whole_norm
+from triskele.optim.sharding import local_grad, local_part, placements, whole_norms
 from triskele.optim.spectral import spectral_power
 
 State = MutableMapping[str, Any]
@@ -142,10 +142,8 @@ def _apply(group: Mapping[str, Any], parameters: list[Tensor], steps: list[Tenso
     lr, decay = group["lr"], group["weight_decay"]
     own = [local_part(parameter) for parameter in parameters]
     if group["update_floor"] > 0.0:
-        steps = [
-            step * _lift(step, parameter, group["update_floor"])
-            for step, parameter in zip(steps, parameters, strict=True)
-        ]
+        lifts = _lifts(steps, own, group["update_floor"], like=parameters)
+        steps = [step * lift for step, lift in zip(steps, lifts, strict=True)]
     if decay != 0.0:
         if group["cautious"]:
             for weight, step in zip(own, steps, strict=True):
@@ -158,8 +156,9 @@ def _apply(group: Mapping[str, Any], parameters: list[Tensor], steps: list[Tenso
         torch._foreach_add_(own, steps, alpha=-lr)
 
 
-def _lift(step: Tensor, parameter: Tensor, floor: float) -> Tensor:
-    """Return what brings ‖step‖ up to ``floor``·‖parameter‖ where it is below; 1 elsewhere."""
-    wanted = floor * whole_norm(local_part(parameter), like=parameter)
-    size = whole_norm(step, like=parameter)
-    return torch.where(size > 0.0, wanted / size, 1.0).clamp(min=1.0)
+def _lifts(
+    steps: list[Tensor], weights: list[Tensor], floor: float, *, like: list[Tensor]
+) -> Tensor:
+    """Return what brings each ‖step‖ up to ``floor``·‖weight‖ where it is below; 1 elsewhere."""
+    sizes, wanted = whole_norms([*steps, *weights], like=[*like, *like]).chunk(2)
+    return torch.where(sizes > 0.0, floor * wanted / sizes, 1.0).clamp(min=1.0)

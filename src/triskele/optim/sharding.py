@@ -73,16 +73,25 @@ def local_grad(parameter: Tensor) -> Tensor:
     return local_part(grad)
 
 
-def whole_norm(part: Tensor, *, like: Tensor) -> Tensor:
-    """Return the Frobenius norm of a tensor laid out as ``like``, of which this rank has ``part``.
+def whole_norms(parts: Sequence[Tensor], *, like: Sequence[Tensor]) -> Tensor:
+    """Return the Frobenius norms of tensors laid out as ``like``, of which this rank has ``parts``.
 
-    Sums the squares of all shards, one small message, if ``like`` is sharded.
+    The squares of all shards are added up by one small message for each mesh dimension.
     """
-    square = part.float().square().sum()
-    if isinstance(like, DTensor):
-        for axis in _sharded_mesh_dims(like):
-            dist.all_reduce(square, group=like.device_mesh.get_group(axis))
-    return square.sqrt()
+    squares = [part.float().square().sum() for part in parts]
+    spread: dict[tuple[ProcessGroup, ...], list[int]] = {}
+    for i, layout in enumerate(like):
+        if isinstance(layout, DTensor):
+            axes = _sharded_mesh_dims(layout)
+            groups = tuple(layout.device_mesh.get_group(axis) for axis in axes)
+            spread.setdefault(groups, []).append(i)
+    for groups, indices in spread.items():
+        sums = torch.stack([squares[i] for i in indices])
+        for group in groups:
+            dist.all_reduce(sums, group=group)
+        for i, total in zip(indices, sums.unbind(), strict=True):
+            squares[i] = total
+    return torch.stack(squares).sqrt()
 
 
 class Replicated:

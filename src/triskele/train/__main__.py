@@ -20,28 +20,37 @@ from triskele.train.config import TrainConfig
 from triskele.train.demo import DemoConfig, run_demo
 from triskele.train.pretrain import pretrain
 from triskele.train.ranks import Ranks
-from triskele.train.records import discard
+from triskele.train.records import Record, RunStarted, Sink, discard
 from triskele.train.terminal import Terminal, show_comparison
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
 
 
 class Interrupt:
-    """Remembers a first Ctrl-C or SIGTERM; a second one ends the process at once."""
+    """What Ctrl-C and SIGTERM do: end the process, or, while a run trains, ask it to stop.
 
-    def __init__(self) -> None:
-        self.asked = False
+    A sink, so that it learns when training begins; a second signal ends the process even then.
+    """
 
-    def __call__(self, number: int, frame: FrameType | None) -> None:
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._training, self._asked = False, False
+
+    def __call__(self, record: Record) -> None:
+        """Pass a record on."""
+        self._training = self._training or isinstance(record, RunStarted)
+        self._sink(record)
+
+    def signal(self, number: int, frame: FrameType | None) -> None:
         """Take a signal."""
-        del frame
-        if self.asked:
+        del number, frame
+        if self._asked or not self._training:
             raise KeyboardInterrupt
-        self.asked = True
+        self._asked = True
 
     def stop(self) -> bool:
         """Tell whether to stop after this step."""
-        return self.asked
+        return self._asked
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,14 +66,10 @@ def demo_main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _train(config: TrainConfig) -> int:
-    interrupt = Interrupt()
-    with _processes() as ranks, Terminal(Console()) as terminal, _signals(interrupt):
-        finished = pretrain(
-            config,
-            sink=terminal if ranks.is_first else discard,
-            stop=interrupt.stop,
-            ranks=ranks,
-        )
+    with _processes() as ranks, Terminal(Console()) as terminal:
+        interrupt = Interrupt(terminal if ranks.is_first else discard)
+        with _signals(interrupt):
+            finished = pretrain(config, sink=interrupt, stop=interrupt.stop, ranks=ranks)
     if finished.interrupted and ranks.is_first:
         sys.stderr.write(
             f"triskele train: stopped after step {finished.step} of {finished.total_steps}; "
@@ -74,9 +79,11 @@ def _train(config: TrainConfig) -> int:
 
 
 def _demo(config: DemoConfig) -> int:
-    interrupt, console = Interrupt(), Console()
-    with Terminal(console) as terminal, _signals(interrupt):
-        report = run_demo(config, sink=terminal, stop=interrupt.stop)
+    console = Console()
+    with Terminal(console) as terminal:
+        interrupt = Interrupt(terminal)
+        with _signals(interrupt):
+            report = run_demo(config, sink=interrupt, stop=interrupt.stop)
     if report is None:
         sys.stderr.write("triskele demo: stopped; the same command starts again\n")
         return INTERRUPTED
@@ -89,7 +96,7 @@ def _reporting(command: str, work: Callable[[], int]) -> int:
     try:
         return work()
     except KeyboardInterrupt:
-        reason, status = "interrupted; the same command continues from the last snapshot", 130
+        reason, status = "interrupted", INTERRUPTED
     except (ValueError, OSError) as error:
         reason, status = _one_line(error), FAILED
     sys.stderr.write(f"triskele {command}: {reason}\n")
@@ -107,7 +114,7 @@ def _one_line(error: ValueError | OSError) -> str:
 def _signals(interrupt: Interrupt) -> Iterator[None]:
     """Send Ctrl-C and SIGTERM to ``interrupt`` meanwhile."""
     numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, interrupt) for number in numbers]
+    before = [signal.signal(number, interrupt.signal) for number in numbers]
     try:
         yield
     finally:

@@ -30,11 +30,14 @@ from triskele.train.pretrain import never, pretrain
 from triskele.train.records import Artifacts, Record, RunFinished, Sink, discard
 from triskele.train.tokens import prepare
 
-CORPUS, TOKENS, PLOT, MARK = "stdlib.txt", "tokens", "steps_to_target.png", "demo.json"
+CORPUS, PLOT, MARK = "stdlib.txt", "steps_to_target.png", "demo.json"
 LEFT_OUT = frozenset({"site-packages", "dist-packages", "test", "tests", "idle_test", "idlelib"})
 LEAST_BYTES = 1_000_000
 BASELINE: OptimizerName = "muon"
 CONTENDER: OptimizerName = "dynmuon"
+MODEL = ModelOptions(d_model=160, n_layers=4, n_heads=2, d_ff=432)
+TEXT = TextOptions(vocab_size=2048, validation_share=0.02, sample_bytes=6_000_000)
+BATCH = BatchOptions(size=64, context=128)
 TARGET_AT = 0.8
 """The fraction of Muon's steps whose loss is the target."""
 VALIDATIONS = 40
@@ -111,8 +114,7 @@ def run_demo(
     """
     _claim_folder(config)
     write_stdlib(config.out / CORPUS)
-    text = _run_config(config, BASELINE)
-    prepare(_of_text(config, text), context=text.batch.context or 0, sink=sink)
+    prepare(_text_config(config), context=BATCH.context or 1, sink=sink)
     arms: dict[OptimizerName, tuple[RunFinished, Curves]] = {}
     for optimizer in (BASELINE, CONTENDER):
         run = _run_config(config, optimizer)
@@ -162,14 +164,14 @@ def _claim_folder(config: DemoConfig) -> None:
 
 def _run_config(config: DemoConfig, optimizer: OptimizerName) -> TrainConfig:
     return TrainConfig(
-        data=config.out / TOKENS,
+        data=config.out / "tokens",
         out=config.out / optimizer,
         optimizer=optimizer,
         steps=config.steps,
         seed=config.seed,
-        model=ModelOptions(d_model=160, n_layers=4, n_heads=2, d_ff=432),
-        text=TextOptions(vocab_size=2048, validation_share=0.02, sample_bytes=6_000_000),
-        batch=BatchOptions(size=64, context=128),
+        model=MODEL,
+        text=TEXT,
+        batch=BATCH,
         watch=WatchOptions(
             validate_every=max(1, config.steps // VALIDATIONS),
             validation_tokens=32_768,
@@ -179,9 +181,9 @@ def _run_config(config: DemoConfig, optimizer: OptimizerName) -> TrainConfig:
     )
 
 
-def _of_text(config: DemoConfig, run: TrainConfig) -> TrainConfig:
+def _text_config(config: DemoConfig) -> TrainConfig:
     """Ask for the corpus to be tokenized beside the runs, once for both."""
-    return TrainConfig(data=config.out / CORPUS, out=config.out, text=run.text)
+    return TrainConfig(data=config.out / CORPUS, out=config.out, text=TEXT)
 
 
 def _without_end(sink: Sink) -> Sink:

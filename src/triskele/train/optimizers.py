@@ -25,7 +25,8 @@ class StepRule:
     Parameters
     ----------
     parts
-        The optimizers; the first one steps the hidden matrices.
+        The optimizers; the first one steps the hidden matrices, in its first group or in those
+        with ``algorithm="dynmuon"``.
     """
 
     def __init__(self, parts: list[Optimizer]) -> None:
@@ -51,7 +52,9 @@ class StepRule:
     @property
     def lr(self) -> float:
         """The present learning rate of the hidden matrices."""
-        return float(self.parts[0].param_groups[0]["lr"])
+        groups = self.parts[0].param_groups
+        hidden = next(x for x in groups if x.get("algorithm", "dynmuon") == "dynmuon")
+        return float(hidden["lr"])
 
     @property
     def power(self) -> float | None:
@@ -145,6 +148,7 @@ def _muon_in_float32(model: nn.Module, plan: Plan) -> DynMuon:
         momentum=plan.momentum,
         schedule=PowerSchedule(shape="constant", start=0.0),
         method="newton_schulz",
+        scale="none",
         dtype=torch.float32,
         adjust_lr=ADJUST_LR,
         adamw_betas=plan.betas,

@@ -96,8 +96,9 @@ class Run:
                 part_loss.backward()  # type: ignore[no-untyped-call]
             loss += float(part_loss.detach())
         loss = self.ranks.mean([loss], self.device)[0]
-        limit = math.inf if plan.clip is None else plan.clip
-        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), limit))
+        parameters = [x for x in self.model.parameters() if x.grad is not None]
+        total_norm = nn.utils.get_total_norm([x.grad for x in parameters if x.grad is not None])
+        norm = float(total_norm)
         for name, value in (("loss", loss), ("gradient", norm)):
             if not math.isfinite(value):
                 raise TrainingDiverged(
@@ -105,6 +106,8 @@ class Run:
                     f"{self.optimizer.lr:.2g}; try a lower --lr, a longer --schedule.warmup "
                     "or --tune.clip 1"
                 )
+        if plan.clip is not None:
+            nn.utils.clip_grads_with_norm_(parameters, plan.clip, total_norm)
         self.optimizer.set_lr(lr_at_step(step, plan.total_steps, plan.schedule))
         self.optimizer.step()
         return loss, norm
@@ -149,7 +152,7 @@ class Run:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from what ``state`` returned.
+        """Continue from what ``state`` returned; its tensors may be taken over, not copied.
 
         Raises
         ------

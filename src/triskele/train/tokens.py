@@ -6,6 +6,7 @@ Nothing here knows of models, except how long a sequence must at least fit.
 """
 
 import json
+import math
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from triskele.train.shards import ShardWriter, TokenShards
 MANIFEST, TOKENIZER = "tokens.json", "tokenizer.json"
 TRAIN, VALIDATION = "train", "val"
 PIECES_AT_ONCE = 256
+PIECES_HELD_OUT_AT_LEAST = 2
+"""Of texts in so few pieces that fewer than this are to be expected, the end is held out."""
 PROBE_TOKENS = 100_000
 """Of ready shards so many are decoded, to find out how long a token is."""
 GPT2_VOCABULARY = 50304
@@ -146,10 +149,10 @@ def _tokenize(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        tokenizer = _make_tokenizer(config.text, request["vocab_size"], corpus, held_out, sink)
+        share = 0.0 if held_out is not None else _document_share(config.text, corpus)
+        tokenizer = _make_tokenizer(config.text, request["vocab_size"], corpus, share, sink)
         tokenizer.save(partial / TOKENIZER)
         vocab_size = tokenizer.vocab_size
-        share = 0.0 if held_out is not None else config.text.validation_share
         with (
             ShardWriter(partial, TRAIN, vocab_size=vocab_size) as train,
             ShardWriter(partial, VALIDATION, vocab_size=vocab_size) as validation,
@@ -177,13 +180,22 @@ def _tokenize(
     return manifest
 
 
+def _document_share(options: TextOptions, corpus: Corpus) -> float:
+    """Return the share of pieces to hold out: none if there are too few for chance to be fair.
+
+    A single book must not fall on the validation side whole; its end is held out instead.
+    """
+    fair = math.ceil(PIECES_HELD_OUT_AT_LEAST / options.validation_share)
+    n_pieces = sum(1 for _ in islice(corpus, fair))
+    return options.validation_share if n_pieces == fair else 0.0
+
+
 def _make_tokenizer(
-    options: TextOptions, vocab_size: int, corpus: Corpus, held_out: Corpus | None, sink: Sink
+    options: TextOptions, vocab_size: int, corpus: Corpus, share: float, sink: Sink
 ) -> BytePairTokenizer:
     """Load the given tokenizer or train one on a sample of the training pieces."""
     if options.tokenizer is not None:
         return load_tokenizer(options.tokenizer)
-    share = 0.0 if held_out is not None else options.validation_share
     rate = options.sample_bytes / corpus.n_bytes
     stage = "training the tokenizer"
 
@@ -193,6 +205,7 @@ def _make_tokenizer(
             in_training = not is_held_out(piece.text, share)
             if in_training and uniform(piece.text, salt=b"tokenizer") < rate:
                 yield piece.text
+        sink(Progress(stage=stage, done=corpus.n_bytes, total=corpus.n_bytes))
 
     return train_tokenizer(sample(), vocab_size=vocab_size)
 
