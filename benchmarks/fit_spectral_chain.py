@@ -5,8 +5,10 @@ every p, and a readout that is linear in functions the chain has computed anyway
 
     f_p(x) = w_0 x + x_{T−1} (w_1 + Σ_t w_{2+t} A_t + Σ_t w_{2+T+t} B_t + w_{2T+1} A_{T−1}²),
 
-with A_t = x_t² and B_t = b_t A_t + c_t A_t².  Its weights are w(p) = e_0 + (1 − p) W T(s), with
-T_k(s) the Chebyshev polynomials of s = (p − 1/4) / (3/4), so that p = 1 returns x itself.
+with A_t = x_t² and B_t = b_t A_t + c_t A_t².  Its weights are
+w(p) = e_0 + (1 − p) floor^{p/2} W T(s), with T_k(s) the Chebyshev polynomials of
+s = (p − 1/4) / (3/4): p = 1 returns x itself, and the power of the floor halves the range that the
+polynomial in p has to cover.
 
 The error is |f_p(x) / xᵖ − 1| / (1 − p) for x in [floor, 1] and p in [−1/2, 1].  Random chains are
 improved by least squares with the weights eliminated for each p (variable projection), with three
@@ -31,9 +33,8 @@ Array = NDArray[np.float64]
 TOP = 1.002
 GUARD = 1.04
 GUARD_WEIGHT = 0.25
-DEGREE = 7
+DEGREE = 6
 NORM = 8
-RIDGE = 1e-9
 BAD = 1e3
 
 
@@ -66,10 +67,12 @@ def basis(quintics: Array, x: Array) -> Array:
     return np.stack([x, *(column * last for column in columns)], axis=-1)
 
 
-def chebyshev(p: Array) -> Array:
-    """T_k((p − 1/4) / (3/4)), shape (p, degree + 1)."""
+def waves(p: Array, floor: float) -> Array:
+    """floor^{p/2} T_k((p − 1/4) / (3/4)), shape (p, degree + 1)."""
     s = np.clip((p - 0.25) / 0.75, -1.0, 1.0)
-    return np.cos(np.arange(DEGREE + 1) * np.arccos(s)[:, None])
+    return np.asarray(
+        floor ** (p[:, None] / 2) * np.cos(np.arange(DEGREE + 1) * np.arccos(s)[:, None])
+    )
 
 
 def grid(floor: float, n: int) -> tuple[Array, Array]:
@@ -93,9 +96,9 @@ def target(x: Array, p: Array) -> Array:
         return np.where(q < 1e-12, -np.log(x), -np.expm1(q * np.log(x)) / q)
 
 
-def errors(quintics: Array, table: Array, x: Array, p: Array) -> Array:
+def errors(quintics: Array, table: Array, floor: float, *, x: Array, p: Array) -> Array:
     """(f_p(x) / xᵖ − 1) / (1 − p), shape (p, x)."""
-    weights = chebyshev(p) @ table.T
+    weights = waves(p, floor) @ table.T
     return np.asarray(weights @ basis(quintics, x).T / x ** p[:, None] - target(x, p))
 
 
@@ -129,7 +132,9 @@ def improve(quintics: Array, floor: float, *, n: int, evaluations: int) -> tuple
         if not np.isfinite(phi).all() or np.abs(phi).max() > BAD:
             return np.full(goal.size, BAD)
         rows = phi * scale[..., None]
-        return np.asarray((np.einsum("pxk,pk->px", rows, _project(rows, goal)) - goal).ravel())
+        return np.asarray(
+            (np.einsum("pxk,pk->px", rows, _project(rows, goal, ridge=1e-9)) - goal).ravel()
+        )
 
     start = quintics.ravel()
     done = least_squares(
@@ -141,14 +146,15 @@ def improve(quintics: Array, floor: float, *, n: int, evaluations: int) -> tuple
 def readout(quintics: Array, floor: float, *, n: int = 480, rounds: int = 40) -> Array:
     """W of the smallest 8-norm of the error, by damped iteratively reweighted least squares."""
     (x, weight), p = grid(floor, n), powers(13)
-    rows = np.einsum("xk,pd,px->pxkd", basis(quintics, x), chebyshev(p), weight / x ** p[:, None])
+    scale = weight / x ** p[:, None]
+    rows = np.einsum("xk,pd,px->pxkd", basis(quintics, x), waves(p, floor), scale)
     rows = rows.reshape(len(p) * len(x), -1)
     goal = (target(x, p) * weight).ravel()
-    table = _project(rows[None], goal[None])[0]
+    table = _project(rows[None], goal[None], ridge=1e-14)[0]
     for _ in range(rounds):
         error = np.abs(rows @ table - goal)
         emphasis = (error / error.max() + 1e-4) ** ((NORM - 2) / 2)
-        again = _project((rows * emphasis[:, None])[None], (goal * emphasis)[None])[0]
+        again = _project((rows * emphasis[:, None])[None], (goal * emphasis)[None], ridge=1e-14)[0]
         table += (again - table) / (NORM - 1)
     return np.asarray(table.reshape(-1, DEGREE + 1))
 
@@ -186,7 +192,7 @@ def fit(steps: int, floor: float, *, starts: int, seed: int) -> Fit:
 def worst(quintics: Array, table: Array, floor: float) -> float:
     """Return the largest error on a fine grid of [floor, 1.002] and p in [−1/2, 1]."""
     x = np.concatenate([np.exp(np.linspace(np.log(floor), 0.0, 6000)), np.linspace(0.7, TOP, 6000)])
-    return float(np.abs(errors(quintics, table, x, powers(41))).max())
+    return float(np.abs(errors(quintics, table, floor, x=x, p=powers(41))).max())
 
 
 def main() -> None:
@@ -208,9 +214,9 @@ def main() -> None:
     print(")")
 
 
-def _project(rows: Array, goal: Array) -> Array:
-    """Solve a stack of least-squares problems with a slight ridge; (p, x, k), (p, x) to (p, k)."""
-    size = np.sqrt(RIDGE * (rows**2).sum(1))
+def _project(rows: Array, goal: Array, *, ridge: float) -> Array:
+    """Solve a stack of least-squares problems, slightly damped; (p, x, k), (p, x) to (p, k)."""
+    size = np.sqrt(ridge * (rows**2).sum(1))
     damp = size[:, :, None] * np.eye(rows.shape[2])
     q, r = np.linalg.qr(np.concatenate([rows, damp], 1))
     right = np.einsum("pxk,px->pk", q[:, : rows.shape[1]], goal)

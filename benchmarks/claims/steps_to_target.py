@@ -1,9 +1,10 @@
 """Claim: DynMuon needs fewer steps than tuned Muon to reach the same validation loss.
 
 Every arm is swept over its own learning rates on seed 0 and then run on other seeds at the best
-one: the main arms on two more (four on a GPU), the ablations on one. The target of a seed is tuned Muon's validation loss at 80 % of that seed's run; an arm's
-saving is 1 − (steps it needed) / (0.8 T), read off its validation curve. The strict form trains the
-recipe with a complete schedule of its own on fewer steps and compares final losses.
+one: the main arms on two more (four on a GPU), the ablations on one. The target of a seed is tuned
+Muon's validation loss at 80 % of that seed's run; an arm's saving is 1 − (steps it needed) /
+(0.8 T), read off its validation curve. The strict form trains the recipe with a complete schedule
+of its own on fewer steps and compares final losses.
 
     python -m benchmarks.claims.steps_to_target --data PATH            two seeds, main arms
     python -m benchmarks.claims.steps_to_target --data PATH --full     the recorded form
@@ -56,20 +57,29 @@ def main() -> None:
     deadline = time.monotonic() + 60 * args.minutes
     open_tokens(setting, args.data, args.cache)
     runner = Runner(setting, args.data, args.cache, deadline, args.workers or (1 if on_gpu else 2))
-    swept = runner.make([Run(arm=arm, lr=lr, seed=0) for arm in arms for lr in arm.lrs])
-    best = {arm.name: best_lr(arm, swept) for arm in arms}
     seeds = {arm.name: list(range(n_seeds if arm in MAIN_ARMS else 2)) for arm in arms}
-    runner.make(
-        [
-            Run(arm=arm, lr=best[arm.name], seed=seed)
-            for seed in range(1, n_seeds)
-            for arm in arms
-            if seed in seeds[arm.name]
-        ]
-    )
+    best: dict[str, float] = {}
+    for part in (MAIN_ARMS, [arm for arm in arms if arm not in MAIN_ARMS]):
+        swept = runner.make([Run(arm=arm, lr=lr, seed=0) for arm in part for lr in arm.lrs])
+        best |= {arm.name: best_lr(arm, swept) for arm in part}
+        runner.make(
+            [
+                Run(arm=arm, lr=best[arm.name], seed=seed)
+                for seed in range(1, n_seeds)
+                for arm in part
+                if seed in seeds[arm.name]
+            ]
+        )
     if runner.is_late:
         print(f"stopped after {args.minutes:g} minutes; the same command goes on from here")
-        return
+        arms = [
+            arm
+            for arm in arms
+            if all((arm.name, lr, 0) in runner.records for lr in arm.lrs)
+            and all((arm.name, best[arm.name], s) in runner.records for s in seeds[arm.name])
+        ]
+        if any(arm not in arms for arm in MAIN_ARMS):
+            return
     report(setting, arms, best, seeds, runner.records, full=args.full)
 
 

@@ -95,7 +95,9 @@ def sharded(model: Net, mesh: DeviceMesh | None = None) -> Net:
 
 
 def optimizer_of(model: nn.Module, **options: Any) -> DynMuon:
-    return DynMuon.from_model(model, **{"total_steps": 2 * STEPS, "schedule": SCHEDULE, **options})
+    # In float32 everywhere, so that what is left of differences is the order of sums.
+    usual = {"total_steps": 2 * STEPS, "schedule": SCHEDULE, "dtype": torch.float32}
+    return DynMuon.from_model(model, **{**usual, **options})
 
 
 def train(

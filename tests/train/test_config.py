@@ -1,9 +1,11 @@
+import inspect
 import json
-from dataclasses import FrozenInstanceError, fields, is_dataclass
+from dataclasses import FrozenInstanceError, asdict, fields, is_dataclass
 from pathlib import Path
 
 import pytest
 
+from triskele.optim import DynMuon
 from triskele.train import (
     BatchOptions,
     ModelOptions,
@@ -13,6 +15,7 @@ from triskele.train import (
     TrainConfig,
     TuneOptions,
 )
+from triskele.train import config as config_module
 from triskele.train.config import LABELS, RECIPES
 
 
@@ -55,12 +58,16 @@ def test_every_optimizer_has_a_recipe_and_a_name():
     assert RECIPES.keys() == LABELS.keys()
 
 
+def test_the_recipe_of_dynmuon_is_the_one_a_user_s_own_loop_gets():
+    signature = inspect.signature(DynMuon.from_model).parameters
+    recipe = asdict(RECIPES["dynmuon"])
+    names = {"adam_lr": "adamw_lr", "betas": "adamw_betas"}
+    assert recipe == {key: signature[names.get(key, key)].default for key in recipe}
+
+
 def test_every_option_is_explained():
     """The command line shows the line under a field; one without would teach nothing."""
-    source = Path(TrainConfig.__init__.__code__.co_filename)
-    del source
-    import_path = Path(__import__("triskele.train.config", fromlist=["x"]).__file__)
-    lines = import_path.read_text(encoding="utf-8").splitlines()
+    lines = Path(config_module.__file__).read_text(encoding="utf-8").splitlines()
     for part in (config(), *[getattr(config(), f.name) for f in fields(TrainConfig)]):
         if not is_dataclass(part):
             continue

@@ -18,12 +18,12 @@ def model_of(seed=0):
     return Transformer(config, generator=torch.Generator().manual_seed(seed))
 
 
-def plan_of(optimizer, **changes):
+def plan_of(optimizer, *, precision="bf16", **changes):
     config = TrainConfig(
         data=Path("text"), out=Path("run"), optimizer=optimizer, steps=10, **changes
     )
     return make_plan(
-        config, vocab_size=64, n_train_tokens=10**6, data="", device="cpu", precision="fp32"
+        config, vocab_size=64, n_train_tokens=10**6, data="", device="cpu", precision=precision
     )
 
 
@@ -36,16 +36,16 @@ def take_steps(model, rule, n_steps=2):
 
 
 @pytest.mark.parametrize(
-    ("name", "fast_bf16", "kinds"),
+    ("name", "precision", "kinds"),
     [
-        ("dynmuon", True, [DynMuon]),
-        ("muon", True, [Muon, AdamW]),
-        ("muon", False, [DynMuon]),
-        ("adamw", True, [AdamW]),
+        ("dynmuon", "bf16", [DynMuon]),
+        ("muon", "bf16", [Muon, AdamW]),
+        ("muon", "fp32", [DynMuon]),
+        ("adamw", "bf16", [AdamW]),
     ],
 )
-def test_a_name_leads_to_its_optimizers(name, fast_bf16, kinds):
-    rule = make_optimizer(model_of(), plan_of(name), fast_bf16=fast_bf16)
+def test_a_name_leads_to_its_optimizers(name, precision, kinds):
+    rule = make_optimizer(model_of(), plan_of(name, precision=precision))
     assert [type(part) for part in rule.parts] == kinds
 
 
@@ -53,7 +53,7 @@ def test_a_name_leads_to_its_optimizers(name, fast_bf16, kinds):
 def test_every_parameter_is_stepped_once_and_moves(name):
     model = model_of()
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    rule = make_optimizer(model, plan_of(name), fast_bf16=True)
+    rule = make_optimizer(model, plan_of(name))
     owned = [p for part in rule.parts for group in part.param_groups for p in group["params"]]
     assert {id(p) for p in owned} == {id(p) for p in model.parameters()}
     assert len(owned) == len(list(model.parameters()))
@@ -65,8 +65,8 @@ def test_every_parameter_is_stepped_once_and_moves(name):
 def test_the_same_parameters_are_matrices_to_muon_and_to_dynmuon():
     """Otherwise a comparison of the two would compare the sorting too."""
     model = model_of()
-    muon = make_optimizer(model, plan_of("muon"), fast_bf16=True).parts[0]
-    dynmuon = make_optimizer(model, plan_of("dynmuon"), fast_bf16=True).parts[0]
+    muon = make_optimizer(model, plan_of("muon")).parts[0]
+    dynmuon = make_optimizer(model, plan_of("dynmuon")).parts[0]
     matrices = {id(p) for group in muon.param_groups for p in group["params"]}
     shaped = {
         id(p)
@@ -78,10 +78,10 @@ def test_the_same_parameters_are_matrices_to_muon_and_to_dynmuon():
     assert len(matrices) == 2 * 7
 
 
-def test_muon_without_bf16_units_is_muon_up_to_rounding():
+def test_muon_in_float32_is_muon_up_to_rounding():
     models, start = (model_of(), model_of()), model_of().state_dict()
-    for model, fast_bf16 in zip(models, (True, False), strict=True):
-        rule = make_optimizer(model, plan_of("muon"), fast_bf16=fast_bf16)
+    for model, precision in zip(models, ("bf16", "fp32"), strict=True):
+        rule = make_optimizer(model, plan_of("muon", precision=precision))
         generator = torch.Generator().manual_seed(5)
         for parameter in model.parameters():
             parameter.grad = torch.randn(parameter.shape, generator=generator)
@@ -93,7 +93,7 @@ def test_muon_without_bf16_units_is_muon_up_to_rounding():
 
 
 def test_all_rates_move_together_and_come_back():
-    rule = make_optimizer(model_of(), plan_of("muon"), fast_bf16=True)
+    rule = make_optimizer(model_of(), plan_of("muon"))
     rates = [group["lr"] for part in rule.parts for group in part.param_groups]
     rule.set_lr(0.25)
     moved = [group["lr"] for part in rule.parts for group in part.param_groups]
@@ -107,7 +107,7 @@ def test_all_rates_move_together_and_come_back():
 def test_rates_are_given_by_role(name):
     model, plan = model_of(), plan_of(name)
     rates = {}
-    for part in make_optimizer(model, plan, fast_bf16=True).parts:
+    for part in make_optimizer(model, plan).parts:
         for group in part.param_groups:
             rates |= {id(p): group["lr"] for p in group["params"]}
     assert rates[id(model.model.embed_tokens.weight)] == plan.embedding_lr
@@ -119,13 +119,13 @@ def test_rates_are_given_by_role(name):
 @pytest.mark.parametrize("name", ["dynmuon", "muon", "adamw"])
 def test_state_survives_saving_to_the_bit(name, tmp_path):
     model, plan = model_of(), plan_of(name)
-    rule = make_optimizer(model, plan, fast_bf16=True)
+    rule = make_optimizer(model, plan)
     take_steps(model, rule)
     torch.save([model.state_dict(), rule.state_dict()], tmp_path / "state.pt")
     weights, state = torch.load(tmp_path / "state.pt", weights_only=True)
     other = model_of(seed=1)
     other.load_state_dict(weights)
-    again = make_optimizer(other, plan, fast_bf16=True)
+    again = make_optimizer(other, plan)
     again.load_state_dict(state)
     take_steps(model, rule)
     take_steps(other, again)
@@ -134,6 +134,6 @@ def test_state_survives_saving_to_the_bit(name, tmp_path):
 
 
 def test_only_a_spectral_optimizer_has_an_exponent():
-    assert make_optimizer(model_of(), plan_of("adamw"), fast_bf16=True).power is None
-    assert make_optimizer(model_of(), plan_of("muon"), fast_bf16=False).power == 0.0
-    assert make_optimizer(model_of(), plan_of("dynmuon"), fast_bf16=True).power is not None
+    assert make_optimizer(model_of(), plan_of("adamw")).power is None
+    assert make_optimizer(model_of(), plan_of("muon", precision="fp32")).power == 0.0
+    assert make_optimizer(model_of(), plan_of("dynmuon")).power is not None

@@ -1,3 +1,4 @@
+import itertools
 import json
 import subprocess
 import sys
@@ -55,7 +56,9 @@ def stop_after(n_steps):
 
 def test_a_run_reports_everything_in_order(text, tmp_path):
     records = []
-    finished = pretrain(small_config(text, tmp_path / "run"), sink=records.append)
+    ticks = itertools.count(0.0, 0.5)
+    config = small_config(text, tmp_path / "run")
+    finished = pretrain(config, sink=records.append, clock=lambda: next(ticks))
     assert [x.step for x in of_kind(records, StepRecord)] == list(range(1, STEPS + 1))
     assert of_kind(records, ValidationRecord)[-1] == finished.validation
     assert [x.step for x in of_kind(records, SnapshotSaved)] == [4, 8, 12]
@@ -65,7 +68,8 @@ def test_a_run_reports_everything_in_order(text, tmp_path):
     assert not finished.interrupted
     first = of_kind(records, StepRecord)[0]
     assert first.tokens == 4 * 16
-    assert first.tokens_per_second > 0.0
+    assert first.tokens_per_second == 4 * 16 / 0.5
+    assert finished.seconds == 0.5 * (2 * STEPS + 1)
     assert first.mfu > 0.0
 
 
@@ -166,7 +170,7 @@ def test_a_damaged_snapshot_is_passed_over_and_the_end_is_the_same(text, tmp_pat
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"lr": 0.5}, "lr was 0.03, is now 0.5"),
+        ({"lr": 0.5}, "lr was 0.02, is now 0.5"),
         ({"steps": 20}, "total_steps was 12, is now 20"),
         ({"batch": BatchOptions(size=8, context=16)}, "batch was 4, is now 8"),
         ({"model": ModelOptions(d_model=64, n_layers=1, n_heads=2)}, "model.d_model was 32"),

@@ -187,7 +187,7 @@ def compute_dtype(device: torch.device, *, half: torch.dtype = torch.bfloat16) -
     return torch.bfloat16 if device.type == "cpu" and _cpu_has_bfloat16() else torch.float32
 
 
-@torch.compiler.assume_constant_result
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _cpu_has_bfloat16() -> bool:
     """Whether this CPU multiplies bfloat16 natively."""
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()

@@ -67,15 +67,15 @@ class Recipe:
     adam_lr: float = 0.012
     weight_decay: float = 0.0
     momentum: float = 0.9
-    betas: tuple[float, float] = (0.8, 0.98)
+    betas: tuple[float, float] = (0.7, 0.98)
 
 
 RECIPES: dict[OptimizerName, Recipe] = {
-    "dynmuon": Recipe(lr=0.03),
+    "dynmuon": Recipe(lr=0.02, head_lr=0.03, momentum=0.88),
     "muon": Recipe(lr=0.02),
-    "adamw": Recipe(lr=0.006),
+    "adamw": Recipe(lr=0.002),
 }
-"""The only place where default learning rates stand."""
+"""The only place where a run's default rates stand; dynmuon's are ``DynMuon.from_model``'s."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

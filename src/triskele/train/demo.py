@@ -174,7 +174,7 @@ def _run_config(config: DemoConfig, optimizer: OptimizerName) -> TrainConfig:
         batch=BATCH,
         watch=WatchOptions(
             validate_every=max(1, config.steps // VALIDATIONS),
-            validation_tokens=32_768,
+            validation_tokens=16_384,
             prompt=PROMPT,
         ),
         snapshot=SnapshotOptions(every=config.steps, keep=1),

@@ -75,7 +75,7 @@ class StepRule:
         return [group for part in self.parts for group in part.param_groups]
 
 
-def make_optimizer(model: nn.Module, plan: Plan, *, fast_bf16: bool) -> StepRule:
+def make_optimizer(model: nn.Module, plan: Plan) -> StepRule:
     """Build the optimizer a plan asks for.
 
     Parameters
@@ -83,15 +83,13 @@ def make_optimizer(model: nn.Module, plan: Plan, *, fast_bf16: bool) -> StepRule
     model
         What to train; a DDP-wrapped model shares the shaping among its processes.
     plan
-        Names the optimizer and its settings.
-    fast_bf16
-        Whether the device has bfloat16 units. ``torch.optim.Muon`` computes in bfloat16 only,
-        which takes minutes per step on hardware without them: there ``muon`` is DynMuon at a
-        constant p = 0 with the same Newton–Schulz iteration in float32.
+        Names the optimizer and its settings. ``torch.optim.Muon`` computes in bfloat16 only, which
+        takes a minute per step on a CPU without units for it: where a CPU trains in float32,
+        ``muon`` is DynMuon at a constant p = 0 with the same Newton–Schulz iteration in float32.
     """
     if plan.optimizer == "dynmuon":
         return StepRule([_dynmuon(model, plan)])
-    if plan.optimizer == "muon" and not fast_bf16:
+    if plan.optimizer == "muon" and (plan.device, plan.precision) == ("cpu", "fp32"):
         return StepRule([_muon_in_float32(model, plan)])
     hidden, other = _sorted_by_role(model, plan)
     matrices = {"params": hidden, "lr": plan.lr, "weight_decay": plan.weight_decay}
@@ -149,6 +147,7 @@ def _muon_in_float32(model: nn.Module, plan: Plan) -> DynMuon:
         schedule=PowerSchedule(shape="constant", start=0.0),
         method="newton_schulz",
         scale="none",
+        query_key_gain=1.0,
         dtype=torch.float32,
         adjust_lr=ADJUST_LR,
         adamw_betas=plan.betas,

@@ -51,6 +51,7 @@ def pretrain(
     sink: Sink = discard,
     stop: Callable[[], bool] = never,
     ranks: Ranks = Ranks(),  # noqa: B008 - an immutable record
+    clock: Callable[[], float] = time.perf_counter,
 ) -> RunFinished:
     """Train a model from text and write it to ``config.out``.
 
@@ -64,6 +65,8 @@ def pretrain(
         Asked after every step; when it says yes, a snapshot is saved and the run ends early.
     ranks
         This process's place among several that share the run; the process group must exist.
+    clock
+        Tells seconds, for the speed of steps.
 
     Returns
     -------
@@ -77,7 +80,7 @@ def pretrain(
         training diverges (``TrainingDiverged``) or a snapshot cannot be written
         (``SnapshotError``); earlier snapshots are intact.
     """
-    begun = time.perf_counter()
+    begun = clock()
     run, dataset = _set_up(config, sink, ranks)
     step = _resume(config, run, sink)
     started = _announce(run, dataset, step)
@@ -88,7 +91,7 @@ def pretrain(
     validation, artifacts, interrupted = None, None, False
     with Logs(config, sink, after_step=step, ranks=ranks) as log:
         while step < total_steps and not interrupted:
-            log(_timed_step(run, step, started))
+            log(_timed_step(run, step, started, clock))
             step += 1
             complete = step == total_steps
             if complete or step % validate_every == 0:
@@ -105,7 +108,7 @@ def pretrain(
         total_steps=total_steps,
         interrupted=interrupted,
         validation=validation,
-        seconds=time.perf_counter() - begun,
+        seconds=clock() - begun,
         artifacts=artifacts,
     )
     sink(finished)
@@ -190,10 +193,10 @@ def _announce(run: Run, dataset: Dataset, first_step: int) -> RunStarted:
     )
 
 
-def _timed_step(run: Run, step: int, started: RunStarted) -> StepRecord:
-    begun = time.perf_counter()
+def _timed_step(run: Run, step: int, started: RunStarted, clock: Callable[[], float]) -> StepRecord:
+    begun = clock()
     loss, norm = run.train(step)
-    seconds = time.perf_counter() - begun
+    seconds = clock() - begun
     rate = run.plan.tokens_per_step / seconds
     flops = rate * run.plan.model.flops_per_token(run.plan.context)
     return StepRecord(

@@ -19,7 +19,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from triskele.model import Transformer
 from triskele.train.batches import Batches
-from triskele.train.hardware import has_fast_bf16
 from triskele.train.lr import lr_at_step
 from triskele.train.optimizers import make_optimizer
 from triskele.train.plan import Plan, changes
@@ -61,7 +60,7 @@ class Run:
         generator = torch.Generator().manual_seed(plan.seed)
         self.model = Transformer(plan.model, generator=generator).to(device)
         self._forward = self._wrap(self.model)
-        self.optimizer = make_optimizer(self._forward, plan, fast_bf16=has_fast_bf16(device))
+        self.optimizer = make_optimizer(self._forward, plan)
         vocab_size = plan.model.vocab_size
         self._batches = Batches(
             dataset.train,
