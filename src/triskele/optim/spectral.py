@@ -218,7 +218,8 @@ def _check(M: Tensor, p: float | Tensor, method: str, scale: str, steps: int) ->
 def _frobenius(x_BKN: Tensor) -> Tensor:
     """‖x‖_F of each matrix, summed in float32 or wider, shape (B, 1, 1)."""
     dtype = torch.promote_types(x_BKN.dtype, torch.float32)
-    return torch.linalg.vector_norm(x_BKN, dim=(-2, -1), keepdim=True, dtype=dtype)
+    norm_B11: Tensor = torch.linalg.vector_norm(x_BKN, dim=(-2, -1), keepdim=True, dtype=dtype)
+    return norm_B11
 
 
 def _svd(M_BKN: Tensor, p: float | Tensor, floor: float) -> tuple[Tensor, Tensor]:
