@@ -109,14 +109,19 @@ WHOLE: dict[str, Any] = {
     "head_lr": 0.03,
     "query_key_gain": 2.0,
     "momentum": 0.88,
-    "schedule": constant(-0.12),
+    "schedule": LOGISTIC,
 }
+MILD = {**WHOLE, "schedule": constant(-0.12)}
+FLAT = {**WHOLE, "schedule": constant(0.0)}
 LRS = (0.014, 0.02, 0.028)
 
-ARMS = (
+MAIN_ARMS = (
     Arm(name="AdamW", kind="adamw", lrs=(0.001, 0.002, 0.004), options=AUXILIARY),
     Arm(name=BASELINE, kind="muon", lrs=(*LRS, 0.04), options=AUXILIARY),
-    dynmuon(RECIPE, LRS, **WHOLE),
+    dynmuon(RECIPE, LRS[1:], **WHOLE),
+    dynmuon("recipe in 78 % of the steps", LRS[1:2], share=0.78, **WHOLE),
+    dynmuon("recipe, p = −0.12", LRS, **MILD),
+    dynmuon("recipe, p = 0", LRS[1:], **FLAT),
     dynmuon(
         "Muon, query-key gain",
         LRS[1:],
@@ -125,17 +130,13 @@ ARMS = (
         method="newton_schulz",
         scale="none",
     ),
-    dynmuon("recipe in 78 % of the steps", LRS[1:2], share=0.78, **WHOLE),
-    dynmuon("recipe, p = 0", LRS[1:], **{**WHOLE, "schedule": constant(0.0)}),
-    dynmuon("recipe, p from 0.25 to −0.25", LRS[1:], **{**WHOLE, "schedule": LOGISTIC}),
-    dynmuon("recipe, AdamW head", LRS[1:], **{**WHOLE, "head": "adamw", "head_lr": 0.012}),
-    dynmuon("recipe, update floor", LRS[1:2], update_floor=0.35, **WHOLE),
+)
+ABLATIONS = (
     dynmuon(
-        "recipe, update floor, p = 0",
-        LRS[1:2],
-        update_floor=0.35,
-        **{**WHOLE, "schedule": constant(0.0)},
+        "recipe, p = −0.12, AdamW head", LRS[1:], **{**MILD, "head": "adamw", "head_lr": 0.012}
     ),
+    dynmuon("recipe, p = −0.12, update floor", LRS[1:2], update_floor=0.35, **MILD),
+    dynmuon("recipe, p = 0, update floor", LRS[1:2], update_floor=0.35, **FLAT),
     dynmuon("exact, p from 0.25 to −0.25", LRS[1:], schedule=LOGISTIC),
     dynmuon("exact, p = −0.12", LRS[1:], schedule=constant(-0.12)),
     dynmuon("exact, p = 0", LRS[1:], schedule=constant(0.0)),
@@ -151,11 +152,12 @@ ARMS = (
         scale="reference",
     ),
 )
-STRICT = ("recipe in 78 % of the steps",)
-MAIN_ARMS = ARMS[:7]
+ARMS = (*MAIN_ARMS, *ABLATIONS)
+STRICT = {"recipe in 78 % of the steps": RECIPE}
 CONTROLS = {
     RECIPE: "recipe, p = 0",
-    "recipe, update floor": "recipe, update floor, p = 0",
+    "recipe, p = −0.12": "recipe, p = 0",
+    "recipe, p = −0.12, update floor": "recipe, p = 0, update floor",
     "exact, p from 0.25 to −0.25": "exact, p = 0",
     "exact, p = −0.12": "exact, p = 0",
     "published (Taylor)": "Muon, published sizes",
