@@ -137,10 +137,6 @@ ABLATIONS = (
     ),
     dynmuon("recipe, p = −0.12, update floor", LRS[1:2], update_floor=0.35, **MILD),
     dynmuon("recipe, p = 0, update floor", LRS[1:2], update_floor=0.35, **FLAT),
-    dynmuon("exact, p from 0.25 to −0.25", LRS[1:], schedule=LOGISTIC),
-    dynmuon("exact, p = −0.12", LRS[1:], schedule=constant(-0.12)),
-    dynmuon("exact, p = 0", LRS[1:], schedule=constant(0.0)),
-    dynmuon("exact, reversed schedule", LRS[1:], schedule=REVERSED),
     dynmuon(
         "published (Taylor)", PUBLISHED_LRS, schedule=PUBLISHED, method="taylor", scale="reference"
     ),
@@ -151,6 +147,10 @@ ABLATIONS = (
         method="scalar",
         scale="reference",
     ),
+    dynmuon("exact, p from 0.25 to −0.25", LRS[1:], schedule=LOGISTIC),
+    dynmuon("exact, p = 0", LRS[1:], schedule=constant(0.0)),
+    dynmuon("exact, p = −0.12", LRS[1:], schedule=constant(-0.12)),
+    dynmuon("exact, reversed schedule", LRS[1:], schedule=REVERSED),
 )
 ARMS = (*MAIN_ARMS, *ABLATIONS)
 STRICT = {"recipe in 78 % of the steps": RECIPE}

@@ -105,6 +105,11 @@ def open_tokens(setting: Setting, data: Path, cache: Path) -> Dataset:
     return prepare(config, context=setting.context, sink=discard)
 
 
+def is_made(setting: Setting, run: Run, cache: Path) -> bool:
+    """Tell whether the record of a run is in the cache."""
+    return (cache / "runs" / f"{run.key(setting)}.json").exists()
+
+
 def train(setting: Setting, run: Run, data: Path, cache: Path) -> dict[str, Any]:
     """Return the curve of a run, from the cache if it was made before.
 

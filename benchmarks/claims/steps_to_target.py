@@ -21,6 +21,7 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
@@ -32,8 +33,8 @@ matplotlib.use("Agg")
 import torch
 from matplotlib import pyplot
 
-from benchmarks.arms import ARMS, BASELINE, CONTROLS, MAIN_ARMS, RECIPE, SETTINGS, STRICT
-from benchmarks.pretraining import Arm, Run, Setting, open_tokens, train
+from benchmarks.arms import ABLATIONS, ARMS, BASELINE, CONTROLS, MAIN_ARMS, RECIPE, SETTINGS, STRICT
+from benchmarks.pretraining import Arm, Run, Setting, is_made, open_tokens, train
 from benchmarks.record import RESULTS, ROOT, Figure, record
 
 GOAL, STRETCH = 0.22, 0.30
@@ -73,10 +74,18 @@ def main() -> None:
         )
     if runner.is_late:
         print(f"stopped after {args.minutes:g} minutes; the same command goes on from here")
+        for arm in ABLATIONS:
+            made = [
+                s
+                for s in seeds.get(arm.name, [])
+                if (arm.name, best[arm.name], s) in runner.records
+            ]
+            seeds[arm.name] = made
         arms = [
             arm
             for arm in arms
-            if all((arm.name, lr, 0) in runner.records for lr in arm.lrs)
+            if seeds[arm.name]
+            and all((arm.name, lr, 0) in runner.records for lr in arm.lrs)
             and all((arm.name, best[arm.name], s) in runner.records for s in seeds[arm.name])
         ]
         if any(arm not in arms for arm in MAIN_ARMS):
@@ -122,12 +131,12 @@ class Runner:
         return self.records
 
     def _submit(self, pool: ProcessPoolExecutor, waiting: Iterator[Run], pending: dict) -> None:
-        if time.monotonic() > self._deadline:
-            self.is_late = True
-            return
-        run = next(waiting, None)
-        if run is not None:
+        for run in waiting:
+            if time.monotonic() > self._deadline and not is_made(self._setting, run, self._cache):
+                self.is_late = True
+                continue
             pending[pool.submit(train, self._setting, run, self._data, self._cache)] = run
+            return
 
 
 def _use_one_thread() -> None:
@@ -191,7 +200,12 @@ def report(
         needed = [steps_to(curves[arm.name, seed], targets[seed]) for seed in own]
         savings[arm.name] = [1 - steps / (TARGET_AT * setting.steps) for steps in needed]
         finals[arm.name] = [curves[arm.name, seed][-1][1] for seed in own]
-    figures = list(_figures(setting, arms, savings, finals))
+    figures = [
+        replace(figure, spread=None)
+        if figure.spread is not None and math.isnan(figure.spread)
+        else figure
+        for figure in _figures(setting, arms, savings, finals)
+    ]
     rows = [
         {
             "arm": name,

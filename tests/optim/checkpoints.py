@@ -30,7 +30,7 @@ from triskele.optim.schedule import PowerSchedule
 
 # Whatever a checkpoint must restore, set otherwise.
 OTHER: dict[str, Any] = {"total_steps": 1, "lr": 1.0, "schedule": PowerSchedule()}
-MOMENTUM = {"momentum_dtype": torch.float64}
+MOMENTUM = {"momentum_dtype": torch.float64, "method": "svd"}
 
 
 def wrapped(model: Net, how: str | None) -> nn.Module:

@@ -244,7 +244,7 @@ def options() -> dict[str, dict[str, Any]]:
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "cautious": {"cautious": True},
-    "float64 momentum": {"momentum_dtype": torch.float64},
+    "float64 momentum": {"momentum_dtype": torch.float64, "method": "svd"},
     "tensor rate": {"lr": torch.tensor(0.02)},
     "update floor": {"update_floor": 0.3},
     "plain momentum": {"nesterov": False, "scale": "reference", "weight_decay": 0.0},

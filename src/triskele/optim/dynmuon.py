@@ -17,6 +17,7 @@ from torch.optim.optimizer import Optimizer, ParamsT
 
 from triskele.optim.eigenbasis import SOAP_DEFAULTS, init_soap_state, soap_step
 from triskele.optim.elementwise import adamw_step, init_adamw_state
+from triskele.optim.group_record import plain_group, restore_group
 from triskele.optim.groups import (
     Algorithm,
     assign_parameters,
@@ -312,11 +313,7 @@ class DynMuon(Optimizer):
     def state_dict(self) -> dict[str, Any]:
         """Return the whole truth as plain data; a schedule that is a bare callable is left out."""
         state = super().state_dict()
-        for group in state["param_groups"]:
-            if "schedule" in group:
-                schedule = group["schedule"]
-                known = isinstance(schedule, PowerSchedule)
-                group["schedule"] = schedule.to_dict() if known else None
+        state["param_groups"] = [plain_group(group) for group in state["param_groups"]]
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -332,12 +329,7 @@ class DynMuon(Optimizer):
                     # torch casts every state to its parameter's precision.
                     self.state[parameter][key] = value.to(parameter.device, copy=True)
         for group, before in zip(self.param_groups, current, strict=True):
-            for key, value in before.items():
-                # A distributed checkpoint keeps no empty tuples, an older one not every option.
-                group.setdefault(key, value)
-            if "schedule" in group:
-                plain = group["schedule"]
-                group["schedule"] = before["schedule"] if plain is None else PowerSchedule(**plain)
+            restore_group(group, before)
 
     def _init_state(self, parameter: Tensor, group: dict[str, Any]) -> None:
         state = self.state[parameter]

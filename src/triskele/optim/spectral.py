@@ -105,6 +105,8 @@ def spectral_power(
     tall = M.shape[-2] > M.shape[-1]
     wide = M.mT if tall else M
     M_BKN = wide.reshape(-1, *wide.shape[-2:])
+    if method != "svd" and M.dtype == torch.float64:
+        M_BKN = M_BKN.to(torch.float32)
     norm_B11 = _frobenius(M_BKN)
     # What is returned is out · factor: the factor carries the size that `scale` asks for.
     if method == "svd":

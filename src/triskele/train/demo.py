@@ -54,7 +54,7 @@ class DemoConfig:
 
     out: Path = Path("demo")
     """A new folder, or that of an earlier demo, which is replaced."""
-    steps: int = 160
+    steps: int = 200
     """Optimizer steps of each run."""
     seed: int = 0
     """Seed of the weights and of the order of the data."""

@@ -20,6 +20,8 @@ COLORS = ("#1b6ca8", "#d1495b", "#2e933c", "#8d5fd3", "#e08e1b", "#5c6b73")
 INK, FAINT = "#22303c", "#d8dee4"
 SMOOTHED_POINTS = 50
 """Training loss is averaged over about one such part of the run."""
+SHOWN_SHARE = 0.92
+"""The share of all losses that the picture shows; the highest, of the first steps, it does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +125,16 @@ def _mark_target(axes: Axes, run: Run, color: str, target: float) -> None:
     axes.annotate(
         f"{reached:.0f}",
         (reached, target),
-        xytext=(0, 9),
+        xytext=(0, 10),
         textcoords="offset points",
         ha="center",
+        bbox={
+            "boxstyle": "round,pad=0.2",
+            "facecolor": "white",
+            "edgecolor": "none",
+            "alpha": 0.85,
+        },
+        zorder=6,
         color=color,
         fontsize=9,
         fontweight="bold",
@@ -141,7 +150,7 @@ def _frame(axes: Axes, runs: Sequence[Run]) -> None:
         if losses
     ]
     values = np.concatenate([x for x in finite if len(x)] or [np.zeros(1)])
-    low, high = float(values.min()), float(np.quantile(values, 0.98))
+    low, high = float(values.min()), float(np.quantile(values, SHOWN_SHARE))
     margin = 0.05 * max(high - low, 1e-3)
     axes.set_ylim(low - margin, high + margin)
 
