@@ -205,6 +205,7 @@ def make_optimizers(
                 method="newton_schulz",
                 dtype=torch.float32,
                 head="adamw",
+                query_key_gain=1.0,
                 **options,
             )
         ]

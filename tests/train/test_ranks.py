@@ -48,9 +48,12 @@ def test_the_rows_of_all_ranks_are_all_rows(world_size):
     assert [i for part in rows for i in range(8)[part]] == list(range(8))
 
 
-@pytest.mark.parametrize("optimizer", ["dynmuon", "adamw"])
-def test_two_processes_train_the_same_model_as_one(tmp_path, optimizer):
-    """The same batches, shared; sums of gradients are rounded in another order, no more."""
+@pytest.mark.parametrize(("optimizer", "tolerance"), [("dynmuon", 1e-2), ("adamw", 1e-5)])
+def test_two_processes_train_the_same_model_as_one(tmp_path, optimizer, tolerance):
+    """The same batches, shared; sums of gradients are rounded in another order, no more.
+
+    DynMuon may take its products in bfloat16 and lifts weak directions: rounding shows sooner.
+    """
     text = write_text(tmp_path / "text.txt")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -67,7 +70,7 @@ def test_two_processes_train_the_same_model_as_one(tmp_path, optimizer):
     assert done.returncode == 0, done.stderr
     for one, two in zip(losses(tmp_path / "1"), losses(tmp_path / "2"), strict=True):
         assert one[:2] == two[:2]
-        print(one[1], one[2] - two[2]); assert one[2] == pytest.approx(two[2], abs=1e-2)
+        assert one[2] == pytest.approx(two[2], abs=tolerance)
     one, two = (load_file(tmp_path / n / "checkpoint" / "model.safetensors") for n in "12")
     for name, tensor in one.items():
         assert (tensor - two[name]).norm() <= 0.03 * tensor.norm(), name

@@ -95,9 +95,9 @@ def spectral_power(
     A singular value between ``CHAINS[steps].floor`` · b and b has the relative error
     ``CHAINS[steps].error`` · (1 − p) in float32, where b bounds the largest one from above, by
     1.0 to 1.5 times in practice.  Below the floor σᵖ is not reached: see ``"svd"`` for the ideal,
-    σ · max(σ, floor · b)^{p − 1}.  Half precision adds errors of about 2⁻⁹ (bfloat16) or 2⁻¹²
-    (float16) of the root mean square singular value over σ.  At p = 1 as a float the direction of
-    M is returned without any product.
+    σ · max(σ, floor · b)^{p − 1}.  Half precision replaces each σ by one that is off by about 2⁻⁹
+    (bfloat16) or 2⁻¹² (float16) of the root mean square of all.  Vectors, and matrices at p = 1 as
+    a float, keep their direction exactly, without any product.
     """
     _check(M, p, method, scale, steps)
     if M.numel() == 0:
@@ -112,8 +112,8 @@ def spectral_power(
     if method == "svd":
         out_BKN, unit_B11 = _svd(M_BKN, p, CHAINS[steps].floor)
         factor_B11 = unit_B11**p
-    elif method == "chain" and isinstance(p, float | int) and p == 1:
-        out_BKN, factor_B11 = M_BKN, torch.ones_like(norm_B11)
+    elif method == "chain" and _is_parallel(M_BKN.shape[1], p):
+        out_BKN, factor_B11 = M_BKN, norm_B11 ** (p - 1)
     elif method == "chain":
         chain = CHAINS[steps]
         compute = dtype or compute_dtype(M.device, half=torch.float16)
@@ -168,11 +168,11 @@ def multiply_adds(
     *batch, m, n = shape
     small, large = min(m, n), max(m, n)
     quintic = 2 * small**2 * large + small**3
-    raw = p is not None and (p == 1.0 if method == "chain" else method == "taylor" and p >= 0.25)
-    if raw:
+    if method == "chain":
+        parallel = _is_parallel(small, p)
+        each = 0 if parallel else CHAINS[steps].multiply_adds(small, large, dtype)
+    elif method == "taylor" and p is not None and p >= 0.25:
         each = 0
-    elif method == "chain":
-        each = CHAINS[steps].multiply_adds(small, large, dtype)
     else:
         corrected = method == "taylor" and p is not None and p < 0
         each = steps * quintic + (quintic if corrected else 0)
@@ -215,6 +215,11 @@ def _check(M: Tensor, p: float | Tensor, method: str, scale: str, steps: int) ->
         raise ValueError(f"expected steps of {tuple(CHAINS)} for method {method!r}, got {steps}")
     if method in ("taylor", "scalar") and steps != len(PUBLISHED_POLAR):
         raise ValueError(f"expected the 5 steps that method {method!r} has, got {steps}")
+
+
+def _is_parallel(small: int, p: float | Tensor | None) -> bool:
+    """Whether the power is parallel to the matrix: a vector, or p = 1 known on the host."""
+    return small == 1 or (isinstance(p, float | int) and p == 1)
 
 
 def _frobenius(x_BKN: Tensor) -> Tensor:
