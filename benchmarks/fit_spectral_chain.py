@@ -1,11 +1,12 @@
 """Derive the constants of :mod:`triskele.optim.chain`: shared quintics and their readouts.
 
-A chain is a short sequence of odd quintics x_{t+1} = x_t (a_t + b_t x_t² + c_t x_t⁴), the same for
-every p, and a readout that is linear in functions the chain has computed anyway,
+A chain is a short sequence of odd quintics x_{t+1} = x_t (a_t + B_t), the same for every p, and a
+readout that is linear in functions the chain has computed anyway,
 
     f_p(x) = w_0 x + x_{T−1} (w_1 + Σ_t w_{2+t} A_t + Σ_t w_{2+T+t} B_t + w_{2T+1} A_{T−1}²),
 
-with A_t = x_t² and B_t = b_t A_t + c_t A_t².  Its weights are
+with A_t = x_t² − α_t and B_t = b_t A_t + c_t A_t².  The centres α_t change nothing but rounding:
+they make A_t small, and are set at the end to the means of x_t².  The weights are
 w(p) = e_0 + (1 − p) floor^{p/2} W T(s), with T_k(s) the Chebyshev polynomials of
 s = (p − 1/4) / (3/4): p = 1 returns x itself, and the power of the floor halves the range that the
 polynomial in p has to cover.
@@ -22,7 +23,8 @@ prints the entry of ``CHAINS``; everything is float64 numpy and deterministic fo
 """
 
 import argparse
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,28 +42,31 @@ BAD = 1e3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """Quintics (T − 1, 3), table W (2 T + 2, degree + 1) and the largest error on the grid."""
+    """Centres (T,), quintics (T − 1, 3), W (2 T + 2, degree + 1) and the largest error."""
 
     floor: float
+    centres: Array
     quintics: Array
     table: Array
     error: float
 
 
-def iterates(quintics: Array, x: Array) -> list[Array]:
+def iterates(quintics: Array, x: Array, *, centres: Array | None = None) -> list[Array]:
     """x_0 … x_{T−1} for the T − 1 rows of ``quintics``."""
     chain = [x]
-    for a, b, c in quintics:
+    for t, (a, b, c) in enumerate(quintics):
         y = chain[-1]
-        chain.append(y * (a + b * y**2 + c * y**4))
+        square = y**2 - (0.0 if centres is None else centres[t])
+        chain.append(y * (a + b * square + c * square**2))
     return chain
 
 
-def basis(quintics: Array, x: Array) -> Array:
+def basis(quintics: Array, x: Array, *, centres: Array | None = None) -> Array:
     """Return what the readout combines, shape (x, 2 T + 2), in the order of the weights."""
-    chain = iterates(quintics, x)
+    chain = iterates(quintics, x, centres=centres)
     last = chain[-1]
-    squares = [y**2 for y in chain]
+    middles = np.zeros(len(chain)) if centres is None else centres
+    squares = [y**2 - middle for y, middle in zip(chain, middles, strict=True)]
     steps = [b * a + c * a**2 for (_, b, c), a in zip(quintics, squares, strict=False)]
     columns = [np.ones_like(x), *squares, *steps, squares[-1] ** 2]
     return np.stack([x, *(column * last for column in columns)], axis=-1)
@@ -96,10 +101,11 @@ def target(x: Array, p: Array) -> Array:
         return np.where(q < 1e-12, -np.log(x), -np.expm1(q * np.log(x)) / q)
 
 
-def errors(quintics: Array, table: Array, floor: float, *, x: Array, p: Array) -> Array:
+def errors(chain: Fit, x: Array, p: Array) -> Array:
     """(f_p(x) / xᵖ − 1) / (1 − p), shape (p, x)."""
-    weights = waves(p, floor) @ table.T
-    return np.asarray(weights @ basis(quintics, x).T / x ** p[:, None] - target(x, p))
+    phi = basis(chain.quintics, x, centres=chain.centres)
+    weights = waves(p, chain.floor) @ chain.table.T
+    return np.asarray(weights @ phi.T / x ** p[:, None] - target(x, p))
 
 
 def random_chain(steps: int, rng: np.random.Generator) -> Array:
@@ -143,11 +149,14 @@ def improve(quintics: Array, floor: float, *, n: int, evaluations: int) -> tuple
     return float(np.sqrt(2 * done.cost / goal.size)), done.x.reshape(-1, 3)
 
 
-def readout(quintics: Array, floor: float, *, n: int = 480, rounds: int = 40) -> Array:
+def readout(
+    quintics: Array, centres: Array, floor: float, *, n: int = 480, rounds: int = 40
+) -> Array:
     """W of the smallest 8-norm of the error, by damped iteratively reweighted least squares."""
     (x, weight), p = grid(floor, n), powers(13)
     scale = weight / x ** p[:, None]
-    rows = np.einsum("xk,pd,px->pxkd", basis(quintics, x), waves(p, floor), scale)
+    phi = basis(quintics, x, centres=centres)
+    rows = np.einsum("xk,pd,px->pxkd", phi, waves(p, floor), scale)
     rows = rows.reshape(len(p) * len(x), -1)
     goal = (target(x, p) * weight).ravel()
     table = _project(rows[None], goal[None], ridge=1e-14)[0]
@@ -170,6 +179,16 @@ def normalised(quintics: Array) -> Array:
     return np.array(out)
 
 
+def centred(quintics: Array, floor: float) -> tuple[Array, Array]:
+    """Return the means of x_t² over log-uniform x, in 64ths, and the same chain about them."""
+    x = np.exp(np.linspace(np.log(floor), 0.0, 400))
+    centres = np.array([(y**2).mean() for y in iterates(quintics, x)])
+    centres = np.round(64 * centres) / 64
+    a, b, c = quintics.T
+    middle = centres[:-1]
+    return centres, np.stack([a + b * middle + c * middle**2, b + 2 * c * middle, c], axis=1)
+
+
 def fit(steps: int, floor: float, *, starts: int, seed: int) -> Fit:
     """Fit a chain of ``steps`` quintic-sized steps from ``starts`` random ones."""
     rng = np.random.default_rng(seed)
@@ -184,15 +203,18 @@ def fit(steps: int, floor: float, *, starts: int, seed: int) -> Fit:
         found = sorted(found, key=lambda item: item[0])[:keep]
         found = [improve(chain, floor, n=n, evaluations=80) for _, chain in found]
         print(f"rms on {n} points: " + " ".join(f"{rms:.3e}" for rms, _ in sorted(found, key=_rms)))
-    quintics = np.round(normalised(min(found, key=_rms)[1]), 6)
-    table = np.round(readout(quintics, floor), 6)
-    return Fit(floor=floor, quintics=quintics, table=table, error=worst(quintics, table, floor))
+    centres, quintics = centred(normalised(min(found, key=_rms)[1]), floor)
+    quintics = np.round(quintics, 6)
+    table = np.round(readout(quintics, centres, floor), 6)
+    done = Fit(floor=floor, centres=centres, quintics=quintics, table=table, error=math.nan)
+    return replace(done, error=worst(done))
 
 
-def worst(quintics: Array, table: Array, floor: float) -> float:
+def worst(chain: Fit) -> float:
     """Return the largest error on a fine grid of [floor, 1.002] and p in [−1/2, 1]."""
-    x = np.concatenate([np.exp(np.linspace(np.log(floor), 0.0, 6000)), np.linspace(0.7, TOP, 6000)])
-    return float(np.abs(errors(quintics, table, floor, x=x, p=powers(41))).max())
+    low = np.exp(np.linspace(np.log(chain.floor), 0.0, 6000))
+    x = np.concatenate([low, np.linspace(0.7, TOP, 6000)])
+    return float(np.abs(errors(chain, x, powers(41))).max())
 
 
 def main() -> None:
@@ -206,6 +228,7 @@ def main() -> None:
     done = fit(given.steps, given.floor, starts=given.starts, seed=given.seed)
     print("Chain(")
     print(f"    floor={done.floor},\n    error={np.ceil(done.error * 1e4) / 1e4:.4f},")
+    print("    centres=(" + ", ".join(f"{value:g}" for value in done.centres) + "),")
     for name, rows in (("quintics", done.quintics), ("table", done.table)):
         print(f"    {name}=(")
         for row in rows:

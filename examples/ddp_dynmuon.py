@@ -14,36 +14,43 @@ from torch.nn.parallel import DistributedDataParallel
 
 from triskele.optim import DynMuon
 
-on_gpu = torch.cuda.is_available() and torch.cuda.device_count() >= int(os.environ["WORLD_SIZE"])
-device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if on_gpu else torch.device("cpu")
-if on_gpu:
-    torch.cuda.set_device(device)
-dist.init_process_group("nccl" if on_gpu else "gloo")
 
-torch.manual_seed(0)
-vocabulary, width, n_steps = 64, 32, 60
-layer = nn.TransformerEncoderLayer(width, nhead=4, dim_feedforward=64, dropout=0, batch_first=True)
-model: nn.Module = nn.Sequential(
-    nn.Embedding(vocabulary, width), layer, nn.Flatten(0, 1), nn.Linear(width, vocabulary)
-).to(device)
-if "--fsdp" in sys.argv:
-    fully_shard(layer)
-    fully_shard(model)
-else:
-    model = DistributedDataParallel(model, device_ids=[device] if on_gpu else None)
+def train(device: torch.device, *, fsdp: bool) -> None:
+    """Wrap a toy model, train it, and report the loss from the first rank."""
+    torch.manual_seed(0)
+    vocabulary, width, n_steps = 64, 32, 60
+    layer = nn.TransformerEncoderLayer(width, 4, dim_feedforward=64, dropout=0.0, batch_first=True)
+    model: nn.Module = nn.Sequential(
+        nn.Embedding(vocabulary, width), layer, nn.Flatten(0, 1), nn.Linear(width, vocabulary)
+    ).to(device)
+    if fsdp:
+        fully_shard(layer)
+        fully_shard(model)
+    else:
+        model = DistributedDataParallel(model)
 
-optimizer = DynMuon.from_model(model, total_steps=n_steps)
+    optimizer = DynMuon.from_model(model, total_steps=n_steps)
 
-torch.manual_seed(dist.get_rank())
-for step in range(n_steps):
-    tokens = torch.randint(0, vocabulary, (16, 24), device=device)
-    targets = (5 * tokens + 3) % vocabulary
-    loss = nn.functional.cross_entropy(model(tokens), targets.flatten())
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    if step % 20 == 0 or step == n_steps - 1:
-        dist.all_reduce(loss.detach_(), op=dist.ReduceOp.SUM)
-        if dist.get_rank() == 0:
-            print(f"step {step:2d}  loss {loss.item() / dist.get_world_size():.3f}")
-dist.destroy_process_group()
+    torch.manual_seed(dist.get_rank())
+    for step in range(n_steps):
+        tokens = torch.randint(0, vocabulary, (16, 24), device=device)
+        targets = (5 * tokens + 3) % vocabulary
+        loss = nn.functional.cross_entropy(model(tokens), targets.flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if step % 20 == 0 or step == n_steps - 1:
+            dist.all_reduce(loss.detach_())
+            if dist.get_rank() == 0:
+                print(f"step {step:2d}  loss {loss.item() / dist.get_world_size():.3f}")
+
+
+if __name__ == "__main__":
+    on_gpu = torch.cuda.device_count() >= int(os.environ["WORLD_SIZE"])
+    device = torch.device(f"cuda:{os.environ['LOCAL_RANK']}" if on_gpu else "cpu")
+    if on_gpu:
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if on_gpu else "gloo")
+    train(device, fsdp="--fsdp" in sys.argv)
+    # After the model is gone: torch may abort at exit if DDP outlives its group.
+    dist.destroy_process_group()

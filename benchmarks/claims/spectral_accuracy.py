@@ -24,7 +24,7 @@ import torch
 from matplotlib import pyplot
 from torch import Tensor
 
-from benchmarks.record import RESULTS, Figure, record
+from benchmarks.record import Figure, record
 from triskele.optim.chain import CHAINS
 from triskele.optim.spectral import Method, multiply_adds, spectral_power
 
@@ -58,7 +58,8 @@ def main() -> None:
         list(figures_of(rows)),
         rows=rows,
         seeds=seeds,
-        notes=f"{sizes}; the worst of all exponents, spectra, shapes and seeds",
+        notes=f"{sizes}; the worst of all exponents, spectra, shapes and seeds; in bfloat16 the "
+        "chain of 7 keeps its first two steps, and the whole of a wide matrix, in float32",
     )
     plot([row for row in rows if row["shape"] == [width, width]], path.with_suffix(".png"))
 
@@ -192,7 +193,7 @@ def plot(rows: list[Row], path: Path) -> None:
 
 
 def _gains(axis: Any, p: float = -0.25) -> None:
-    """What each method makes of one singular value: the diagonal matrix of all of them."""
+    """Draw what each method makes of one singular value, read off a diagonal matrix."""
     x = torch.logspace(0, -4, 200)
     M = torch.diag(x)
     curves: list[tuple[str, Method, int, str, str]] = [
@@ -209,11 +210,11 @@ def _gains(axis: Any, p: float = -0.25) -> None:
     axis.set_yticks([0.5, 1, 2, 5, 10], ["0.5", "1", "2", "5", "10"])
     axis.minorticks_off()
     axis.set_title(f"gain at p = {_number(p)}", loc="left", fontsize=10)
-    axis.legend(frameon=False, fontsize=8, loc="lower left")
+    axis.legend(frameon=False, fontsize=8, loc="lower right")
 
 
 def _exponents(axis: Any, rows: list[Row]) -> None:
-    """Error of the chains over the condition number, one colour per exponent."""
+    """Draw the error of the chains over the condition number, one colour per exponent."""
     colors = pyplot.colormaps["plasma"]
     for i, p in enumerate(EXPONENTS[:-1]):
         for steps, style in ((5, "-"), (7, "--")):
@@ -228,7 +229,7 @@ def _exponents(axis: Any, rows: list[Row]) -> None:
 
 
 def _methods(axis: Any, rows: list[Row], p: float = -0.25) -> None:
-    """Error of every method at one exponent."""
+    """Draw the error of every method at one exponent."""
     chosen = [row for row in rows if row["p"] == p]
     _line(axis, [r for r in chosen if r["method"] == "newton_schulz"], label="Muon", color=MUON)
     _line(axis, [r for r in chosen if r["method"] == "taylor"], label="published", color=PUBLISHED)
@@ -244,8 +245,8 @@ def _methods(axis: Any, rows: list[Row], p: float = -0.25) -> None:
 
 def _error_axis(axis: Any) -> None:
     axis.axhline(100 * GOAL, color=INK, linewidth=0.8)
-    axis.annotate("goal 3 %", (10000, 100 * GOAL), (0, 3), textcoords="offset points", ha="right")
-    axis.set(xscale="log", yscale="log", xlabel="condition number κ", ylim=(0.1, 400))
+    axis.annotate("goal 3 %", (10, 100 * GOAL), (0, 3), textcoords="offset points")
+    axis.set(xscale="log", yscale="log", xlabel="condition number κ", ylim=(0.1, 2500))
     axis.set_yticks([0.1, 1, 10, 100], ["0.1 %", "1 %", "10 %", "100 %"])
     axis.minorticks_off()
 

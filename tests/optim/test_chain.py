@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -16,11 +18,12 @@ def gain(steps: int, x: np.ndarray, p: float) -> np.ndarray:
     n = chain.steps
     value, read = x.copy(), np.full_like(x, weights[1])
     for t, (a, b, c) in enumerate(chain.quintics):
-        square = value**2
+        square = value**2 - chain.centres[t]
         step = b * square + c * square**2
         read += weights[2 + t] * square + weights[2 + n + t] * step
         value = value * (a + step)
-    read += weights[1 + n] * value**2 + weights[2 * n + 1] * value**4
+    square = value**2 - chain.centres[-1]
+    read += weights[1 + n] * square + weights[2 * n + 1] * square**2
     return weights[0] * x + read * value
 
 
@@ -60,9 +63,12 @@ def test_a_bound_that_is_four_percent_low_does_no_harm(steps: int) -> None:
 
 @pytest.mark.parametrize("steps", STEPS)
 def test_an_iterate_that_rounding_has_raised_by_one_percent_does_no_harm(steps: int) -> None:
-    chain = np.array(CHAINS[steps].quintics)
-    for t, peak in enumerate(y.max() for y in fitting.iterates(chain, np.linspace(0, 1, 5000))):
-        assert fitting.iterates(chain[t:], np.array([1.01 * peak]))[-1].max() < 1.1
+    chain = fitted(steps)
+    peaks = fitting.iterates(chain.quintics, np.linspace(0, 1, 5000), centres=chain.centres)
+    for t, peak in enumerate(y.max() for y in peaks):
+        raised = np.array([1.01 * peak])
+        onward = fitting.iterates(chain.quintics[t:], raised, centres=chain.centres[t:])
+        assert onward[-1].max() < 1.1
 
 
 @pytest.mark.parametrize("steps", STEPS)
@@ -123,24 +129,47 @@ def test_gram_form_and_factor_form_agree(steps: int) -> None:
 
 @pytest.mark.parametrize("steps", STEPS)
 def test_the_fit_derives_the_readout(steps: int) -> None:
-    chain = CHAINS[steps]
-    quintics, table = np.array(chain.quintics), np.array(chain.table)
-    derived = fitting.readout(quintics, chain.floor, n=240, rounds=30)
-    assert fitting.worst(quintics, derived, chain.floor) <= 1.1 * chain.error
-    x, p = np.geomspace(chain.floor, 1.0, 500), fitting.powers(9)
-    ours, theirs = (
-        fitting.errors(quintics, rows, chain.floor, x=x, p=p) for rows in (table, derived)
-    )
-    assert np.abs(ours - theirs).max() <= 0.2 * chain.error
+    ours = fitted(steps)
+    table = fitting.readout(ours.quintics, ours.centres, ours.floor, n=240, rounds=30)
+    derived = replace(ours, table=table)
+    assert fitting.worst(derived) <= 1.1 * ours.error
+    x, p = np.geomspace(ours.floor, 1.0, 500), fitting.powers(9)
+    difference = fitting.errors(ours, x, p) - fitting.errors(derived, x, p)
+    assert np.abs(difference).max() <= 0.2 * ours.error
+
+
+@pytest.mark.parametrize("steps", STEPS)
+def test_the_centres_are_the_means_that_the_fit_takes(steps: int) -> None:
+    ours = fitted(steps)
+    centres, again = fitting.centred(raw(ours), ours.floor)
+    np.testing.assert_array_equal(centres, ours.centres)
+    np.testing.assert_allclose(again, ours.quintics, rtol=1e-12)
 
 
 @pytest.mark.parametrize("steps", STEPS)
 def test_no_nearby_quintics_fit_better(steps: int) -> None:
-    chain = CHAINS[steps]
-    quintics = np.array(chain.quintics)
-    here, _ = fitting.improve(quintics, chain.floor, n=200, evaluations=1)
-    shaken = quintics * (1.0 + 0.002 * np.random.default_rng(0).standard_normal(quintics.shape))
-    before, _ = fitting.improve(shaken, chain.floor, n=200, evaluations=1)
-    after, _ = fitting.improve(shaken, chain.floor, n=200, evaluations=60)
+    ours = fitted(steps)
+    here, _ = fitting.improve(raw(ours), ours.floor, n=200, evaluations=1)
+    noise = np.random.default_rng(0).standard_normal(ours.quintics.shape)
+    shaken = raw(ours) * (1.0 + 0.002 * noise)
+    before, _ = fitting.improve(shaken, ours.floor, n=200, evaluations=1)
+    after, _ = fitting.improve(shaken, ours.floor, n=200, evaluations=60)
     assert before > here
     assert after >= 0.98 * here
+
+
+def fitted(steps: int) -> fitting.Fit:
+    chain = CHAINS[steps]
+    return fitting.Fit(
+        floor=chain.floor,
+        centres=np.array(chain.centres),
+        quintics=np.array(chain.quintics),
+        table=np.array(chain.table),
+        error=chain.error,
+    )
+
+
+def raw(chain: fitting.Fit) -> np.ndarray:
+    """Return the quintics in powers of x² itself."""
+    (a, b, c), middle = chain.quintics.T, chain.centres[:-1]
+    return np.stack([a - b * middle + c * middle**2, b - 2 * c * middle, c], axis=1)

@@ -2,13 +2,14 @@
 
 With X_0 = M / b, b an upper bound on the largest singular value, every p shares the steps
 
-    A_t = X_t X_tᵀ,   B_t = b_t A_t + c_t A_t²,   X_{t+1} = a_t X_t + B_t X_t,   t < T − 1,
+    A_t = X_t X_tᵀ − α_t I,   B_t = b_t A_t + c_t A_t²,   X_{t+1} = a_t X_t + B_t X_t,   t < T − 1,
 
 and differs only in the weights of the readout, in which nothing but its last product is new:
 
     w_0 X_0 + (w_1 I + Σ_t w_{2+t} A_t + Σ_t w_{2+T+t} B_t + w_{2T+1} A_{T−1}²) X_{T−1}.
 
-That is T times the three products of a Newton–Schulz quintic.  The weights are
+That is T times the three products of a Newton–Schulz quintic.  The centres α_t only keep A_t small,
+and with it what half precision rounds away.  The weights are
 w(p) = e_0 + (1 − p) floor^{p/2} W T(s), T_k the Chebyshev polynomials of s = (p − 1/4) / (3/4), so
 p may be a tensor that never visits the host.  Quintics and W are fitted jointly by
 ``benchmarks/fit_spectral_chain.py``: for a singular value σ in [floor·b, b] the relative error is
@@ -52,6 +53,8 @@ class Chain:
         Smallest σ / b at which ``error`` holds.
     error
         ε of the bound ε (1 − p) on the relative error of each singular value above the floor.
+    centres
+        α of the T steps, about the mean eigenvalue of X_t X_tᵀ; exact in half precision.
     quintics
         (a, b, c) of the T − 1 steps; every X_t has its largest singular value near 1.
     table
@@ -60,6 +63,7 @@ class Chain:
 
     floor: float
     error: float
+    centres: tuple[float, ...]
     quintics: tuple[Quintic, ...]
     table: tuple[tuple[float, ...], ...]
 
@@ -94,85 +98,88 @@ class Chain:
 
 FIVE = Chain(
     floor=0.007,
-    error=0.0187,
+    error=0.0189,
+    centres=(0.109375, 0.265625, 0.46875, 0.640625, 0.84375),
     quintics=(
-        (3.495544, -7.200400, 4.500935),
-        (3.242099, -5.858900, 3.559096),
-        (2.995565, -4.686882, 2.622207),
-        (2.670390, -3.515880, 1.845490),
+        (2.756131, -6.151223, 4.438992),
+        (1.937021, -3.964531, 3.554127),
+        (1.374132, -2.227539, 2.648238),
+        (1.177202, -1.155507, 1.843262),
     ),
     table=(
-        (7.853701, 14.617864, 5.008310, 0.994968, 0.006576, -0.138721, -0.033268),
-        (2.458161, -2.793308, 0.954363, -0.246274, 0.044134, -0.004053, 0.000606),
-        (-6.611967, -11.199288, -4.015917, -0.896437, -0.075462, 0.065427, 0.017349),
-        (-0.372935, -0.659162, -0.127052, -0.005153, 0.011321, 0.008973, 0.001391),
-        (-0.021134, -0.076035, 0.019983, -0.011957, 0.002533, 0.001968, -0.000396),
-        (0.006073, -0.003357, 0.042033, -0.019017, 0.005922, -0.002311, -0.001276),
-        (-2.931644, 3.967018, -1.588315, 0.414714, -0.072522, 0.007736, 0.000456),
-        (0.853343, 1.413025, 0.382832, 0.041759, -0.019026, -0.020986, -0.004458),
-        (0.094827, 0.078760, 0.063441, 0.015666, -0.002834, -0.006248, -0.001482),
-        (0.003693, -0.182041, 0.073099, -0.000674, 0.000968, -0.002640, -0.001292),
-        (0.030005, -0.260067, 0.144414, -0.022806, 0.002553, -0.002143, -0.000617),
-        (1.384187, -1.995915, 0.830008, -0.203712, 0.030553, -0.002640, -0.001062),
+        (7.919103, 14.685440, 4.994680, 0.976241, -0.012033, -0.146831, -0.031704),
+        (-0.674863, -2.775021, -0.925078, -0.169319, 0.021578, 0.042829, 0.009270),
+        (-6.631016, -11.207108, -3.999509, -0.884315, -0.065020, 0.069597, 0.016517),
+        (-0.377148, -0.663391, -0.127524, -0.004480, 0.011624, 0.008712, 0.001051),
+        (-0.019841, -0.076774, 0.023512, -0.009908, 0.004014, 0.002732, -0.000024),
+        (0.010479, -0.007868, 0.045609, -0.019835, 0.007278, -0.002727, -0.000810),
+        (-0.594579, 0.599453, -0.186590, 0.069546, -0.020868, 0.003881, -0.001873),
+        (0.867713, 1.432095, 0.383962, 0.039821, -0.021305, -0.022037, -0.004224),
+        (0.098671, 0.084234, 0.062753, 0.014712, -0.004090, -0.006974, -0.001571),
+        (0.005050, -0.179130, 0.073365, 0.000309, 0.001192, -0.002469, -0.001007),
+        (0.033866, -0.263397, 0.147035, -0.024341, 0.003318, -0.002423, -0.000522),
+        (1.383021, -1.991574, 0.828781, -0.203968, 0.029725, -0.001098, -0.002143),
     ),
 )
 
 SIX = Chain(
     floor=0.0023,
-    error=0.0196,
+    error=0.0199,
+    centres=(0.078125, 0.21875, 0.390625, 0.515625, 0.625, 0.890625),
     quintics=(
-        (3.714484, -8.518789, 5.429559),
-        (3.303939, -6.195548, 3.890367),
-        (2.941544, -4.427849, 2.361154),
-        (3.156501, -5.454790, 3.296969),
-        (2.468316, -2.672271, 1.110511),
+        (2.993426, -6.781852, 4.654141),
+        (2.136212, -4.586704, 3.970987),
+        (1.559366, -2.692126, 2.634362),
+        (1.213024, -2.069784, 3.352183),
+        (1.234340, -1.269925, 1.114562),
     ),
     table=(
-        (12.439302, 23.859552, 10.346858, 2.978578, 0.599007, 0.061349, -0.000020),
-        (2.752043, -3.555935, 1.482495, -0.451239, 0.096951, -0.014652, 0.001116),
-        (-10.219616, -18.144583, -8.048691, -2.435046, -0.538523, -0.075248, -0.004628),
-        (-0.519789, -0.963665, -0.316971, -0.061880, -0.007827, -0.000167, 0.000229),
-        (0.011695, -0.053056, 0.039864, -0.002928, -0.000138, 0.003074, 0.001293),
-        (0.060652, 0.046843, 0.032588, -0.032299, -0.000429, 0.004352, 0.001156),
-        (0.009878, 0.309310, -0.222472, 0.112068, -0.051544, 0.006655, 0.004759),
-        (-3.259966, 4.801559, -2.216059, 0.698650, -0.149028, 0.014814, 0.001909),
-        (1.076431, 1.961909, 0.725569, 0.163685, 0.018376, -0.003292, -0.001151),
-        (0.084465, 0.151100, 0.083019, 0.032688, 0.005977, -0.000896, -0.000389),
-        (-0.033761, -0.184364, 0.060423, 0.021671, 0.003980, 0.001913, 0.000825),
-        (0.012905, -0.247342, 0.109138, -0.020290, 0.004929, 0.001601, -0.000532),
-        (0.052241, -0.103455, 0.009621, 0.042284, -0.028160, 0.002084, 0.004380),
-        (1.493219, -2.261969, 1.036750, -0.302807, 0.051005, 0.000176, -0.001683),
+        (11.959185, 21.981408, 10.312859, 3.134725, 0.720662, 0.145013, 0.020847),
+        (-0.542228, -2.636705, -1.318372, -0.435413, -0.095170, -0.021967, -0.002853),
+        (-9.728123, -16.714207, -7.853429, -2.472467, -0.598370, -0.121735, -0.016638),
+        (-0.528810, -0.937395, -0.332658, -0.068472, -0.010491, -0.002124, -0.000003),
+        (-0.022352, -0.069140, 0.002891, -0.015589, -0.005114, -0.001267, -0.000165),
+        (0.052786, 0.062052, 0.020986, -0.034536, -0.000527, 0.001160, -0.000515),
+        (0.066764, 0.196092, -0.154010, 0.089456, -0.056200, 0.021919, -0.005053),
+        (-0.567272, 0.710603, -0.336115, 0.147304, -0.057764, 0.019984, -0.004072),
+        (1.131931, 1.943737, 0.798185, 0.197711, 0.033398, 0.005745, 0.000995),
+        (0.074247, 0.091371, 0.089326, 0.043704, 0.012922, 0.003310, 0.000775),
+        (-0.053030, -0.213013, 0.043435, 0.018549, 0.003466, 0.001162, 0.000473),
+        (0.007520, -0.248311, 0.104544, -0.019640, 0.006758, 0.000540, -0.000617),
+        (0.090244, -0.183042, 0.052569, 0.030775, -0.033928, 0.014570, -0.002749),
+        (1.541250, -2.339933, 1.078963, -0.321642, 0.057394, 0.000238, -0.002634),
     ),
 )
 
 SEVEN = Chain(
     floor=0.0008,
     error=0.0199,
+    centres=(0.078125, 0.1875, 0.3125, 0.453125, 0.578125, 0.65625, 0.890625),
     quintics=(
-        (3.554999, -7.526233, 4.655832),
-        (3.449803, -6.972587, 4.454856),
-        (3.092651, -5.119035, 2.934945),
-        (3.059776, -5.001980, 2.941167),
-        (2.971554, -4.864864, 2.893310),
-        (2.429059, -2.562428, 1.059014),
+        (2.995427, -6.798739, 4.655815),
+        (2.299059, -5.302014, 4.454847),
+        (1.779568, -3.284701, 2.934943),
+        (1.397141, -2.336549, 2.941173),
+        (1.126080, -1.519475, 2.893318),
+        (1.203544, -1.172472, 1.059016),
     ),
     table=(
-        (21.488037, 38.247631, 20.605444, 7.355008, 2.017029, 0.560401, 0.126720),
-        (3.161978, -4.517640, 2.177472, -0.777911, 0.214043, -0.049793, 0.008259),
-        (-16.726853, -28.683215, -15.344481, -5.598224, -1.584612, -0.420955, -0.085045),
-        (-0.974030, -1.685352, -0.767248, -0.215739, -0.049788, -0.018399, -0.005654),
-        (-0.051540, -0.125982, -0.041825, -0.032670, -0.021497, -0.011629, -0.003653),
-        (0.053333, 0.052705, 0.011721, -0.026279, -0.011399, -0.005348, 0.000108),
-        (0.061355, 0.058528, 0.033423, -0.040803, 0.001640, 0.002382, -0.000911),
-        (0.023230, 0.273494, -0.206191, 0.099979, -0.032812, -0.012475, 0.011388),
-        (-3.787176, 5.923249, -3.094248, 1.170569, -0.340621, 0.080550, -0.014160),
-        (2.039466, 3.492221, 1.729887, 0.542477, 0.125557, 0.037232, 0.010825),
-        (0.168152, 0.269387, 0.204163, 0.094832, 0.032118, 0.012506, 0.003663),
-        (-0.081907, -0.226639, 0.026718, 0.030589, 0.007548, 0.001477, 0.000098),
-        (-0.041436, -0.263766, 0.062020, 0.006113, 0.001914, -0.000091, 0.001279),
-        (0.051374, -0.295619, 0.160502, -0.049169, 0.011209, 0.001752, -0.001061),
-        (0.110684, -0.160515, 0.059077, 0.007426, -0.006114, -0.013854, 0.010003),
-        (1.737800, -2.762150, 1.442857, -0.533942, 0.153087, -0.040874, 0.009984),
+        (21.488012, 38.247576, 20.605441, 7.355016, 2.017030, 0.560398, 0.126719),
+        (-1.651900, -4.577986, -2.609981, -0.998184, -0.266998, -0.082946, -0.021113),
+        (-16.726836, -28.683180, -15.344476, -5.598228, -1.584614, -0.420954, -0.085044),
+        (-0.974026, -1.685346, -0.767247, -0.215741, -0.049790, -0.018400, -0.005654),
+        (-0.051537, -0.125977, -0.041825, -0.032671, -0.021498, -0.011630, -0.003653),
+        (0.053334, 0.052706, 0.011721, -0.026279, -0.011399, -0.005348, 0.000108),
+        (0.061355, 0.058529, 0.033423, -0.040802, 0.001640, 0.002381, -0.000911),
+        (0.023232, 0.273490, -0.206183, 0.099972, -0.032806, -0.012478, 0.011389),
+        (-0.691717, 1.003162, -0.524154, 0.219480, -0.067932, 0.007741, 0.003625),
+        (2.039469, 3.492225, 1.729892, 0.542479, 0.125558, 0.037231, 0.010825),
+        (0.168153, 0.269388, 0.204164, 0.094833, 0.032118, 0.012506, 0.003663),
+        (-0.081907, -0.226638, 0.026718, 0.030589, 0.007548, 0.001477, 0.000098),
+        (-0.041436, -0.263766, 0.062020, 0.006113, 0.001914, -0.000091, 0.001280),
+        (0.051374, -0.295619, 0.160502, -0.049169, 0.011209, 0.001752, -0.001060),
+        (0.110685, -0.160520, 0.059083, 0.007420, -0.006110, -0.013857, 0.010004),
+        (1.737804, -2.762159, 1.442864, -0.533947, 0.153091, -0.040877, 0.009985),
     ),
 )
 
@@ -236,18 +243,16 @@ def _factor_form(
     to_square, to_step = weights[2:], weights[2 + chain.steps :]
     low = torch.float32 if n_float32 else dtype
     x_BKN = (M_BKN * size_B11).to(low)
-    a_BKK, c_BKK, top_B11 = _first_gram(x_BKN)
-    (a, b, c), *later = chain.quintics
-    b_BKK = b * a_BKK + c * c_BKK
+    a_BKK, b_BKK, top_B11 = _first_step(x_BKN, chain)
+    read_BKK = _add(a_BKK.to(torch.float32) * to_square[0], b_BKK, to_step[0])
     # X_0 is x / √top; the root goes into the small factor and into what multiplies M.
     unit_B11 = top_B11.rsqrt()
-    read_BKK = _add(a_BKK.to(torch.float32) * to_square[0], b_BKK, to_step[0])
     step_BKN = (b_BKK * unit_B11).to(low) @ x_BKN
-    x_BKN = torch.addcmul(step_BKN, M_BKN, a * size_B11 * unit_B11)
-    for t, (a, b, c) in enumerate(later, 1):
+    x_BKN = torch.addcmul(step_BKN, M_BKN, chain.quintics[0][0] * size_B11 * unit_B11)
+    for t, (a, b, c) in enumerate(chain.quintics[1:], 1):
         low = torch.float32 if t < n_float32 else dtype
         low_BKN = x_BKN.to(low)
-        a_BKK = low_BKN @ low_BKN.mT
+        a_BKK = _add_diagonal(low_BKN @ low_BKN.mT, -chain.centres[t])
         b_BKK = torch.baddbmm(a_BKK, a_BKK, a_BKK, beta=b, alpha=c)
         read_BKK = _add(_add(read_BKK, a_BKK, to_square[t]), b_BKK, to_step[t])
         if t == n_float32:
@@ -255,49 +260,53 @@ def _factor_form(
         else:
             x_BKN = torch.baddbmm(low_BKN, b_BKK, low_BKN, beta=a)
     x_BKN = x_BKN.to(dtype)
-    a_BKK = x_BKN @ x_BKN.mT
-    read_BKK = _add(read_BKK, a_BKK, to_square[chain.steps - 1])
-    read_BKK = _add(read_BKK, a_BKK @ a_BKK, weights[-1])
+    a_BKK = _add_diagonal(x_BKN @ x_BKN.mT, -chain.centres[-1])
+    read_BKK = _add(_add(read_BKK, a_BKK, to_square[chain.steps - 1]), a_BKK @ a_BKK, weights[-1])
     out_BKN = _add_diagonal(read_BKK, weights[1]).to(dtype) @ x_BKN
-    return torch.addcmul(
-        out_BKN, M_BKN, size_B11 * unit_B11 * weights[0]
-    ), top_B11.sqrt() / size_B11
+    out_BKN = torch.addcmul(out_BKN, M_BKN, size_B11 * unit_B11 * weights[0])
+    return out_BKN, top_B11.sqrt() / size_B11
 
 
 def _gram_form(
     M_BKN: Tensor, size_B11: Tensor, chain: Chain, weights: Sequence[Weight]
 ) -> tuple[Tensor, Tensor]:
-    """Run the chain on X_t X_tᵀ and on Q_t with X_t = Q_t X_0, in float32."""
+    """Run the chain on G_t = X_t X_tᵀ and on Q_t with X_t = Q_t X_0, in float32."""
     to_square, to_step = weights[2:], weights[2 + chain.steps :]
     x_BKN = M_BKN * size_B11
-    a_BKK, c_BKK, top_B11 = _first_gram(x_BKN)
-    (a, b, c), *later = chain.quintics
-    b_BKK = b * a_BKK + c * c_BKK
+    a_BKK, b_BKK, top_B11 = _first_step(x_BKN, chain)
     read_BKK = _add(a_BKK * to_square[0], b_BKK, to_step[0])
-    q_BKK = _add_diagonal(b_BKK, a)
-    a_BKK = q_BKK @ a_BKK @ q_BKK
-    for t, (a, b, c) in enumerate(later, 1):
+    g_BKK = _add_diagonal(a_BKK, chain.centres[0])
+    q_BKK = _add_diagonal(b_BKK, chain.quintics[0][0])
+    g_BKK = q_BKK @ g_BKK @ q_BKK
+    for t, (a, b, c) in enumerate(chain.quintics[1:], 1):
+        a_BKK = _add_diagonal(g_BKK.clone(), -chain.centres[t])
         b_BKK = torch.baddbmm(a_BKK, a_BKK, a_BKK, beta=b, alpha=c)
         read_BKK = _add(_add(read_BKK, a_BKK, to_square[t]), b_BKK, to_step[t])
         b_BKK = _add_diagonal(b_BKK, a)
-        a_BKK = b_BKK @ a_BKK @ b_BKK
+        g_BKK = b_BKK @ g_BKK @ b_BKK
         q_BKK = b_BKK @ q_BKK
-    read_BKK = _add(read_BKK, a_BKK, to_square[chain.steps - 1])
-    read_BKK = _add(read_BKK, a_BKK @ a_BKK, weights[-1])
+    a_BKK = _add_diagonal(g_BKK, -chain.centres[-1])
+    read_BKK = _add(_add(read_BKK, a_BKK, to_square[chain.steps - 1]), a_BKK @ a_BKK, weights[-1])
     whole_BKK = _add_diagonal(_add_diagonal(read_BKK, weights[1]) @ q_BKK, weights[0])
     return (whole_BKK * top_B11.rsqrt()) @ x_BKN, top_B11.sqrt() / size_B11
 
 
-def _first_gram(x_BKN: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return A_0 and A_0² of x / √top, and top, a bound on the largest eigenvalue of x xᵀ."""
-    a_BKK = x_BKN @ x_BKN.mT
-    c_BKK = a_BKK @ a_BKK
+def _first_step(x_BKN: Tensor, chain: Chain) -> tuple[Tensor, Tensor, Tensor]:
+    """Return A_0 and B_0 of x / √top, and top, a bound on the largest eigenvalue of x xᵀ."""
+    g_BKK = x_BKN @ x_BKN.mT
+    square_BKK = g_BKK @ g_BKK
     sums = (
         (left * right).sum((-2, -1), keepdim=True, dtype=torch.float32)
-        for left, right in ((a_BKK, a_BKK), (a_BKK, c_BKK), (c_BKK, c_BKK))
+        for left, right in ((g_BKK, g_BKK), (g_BKK, square_BKK), (square_BKK, square_BKK))
     )
     top_B11 = MARGIN * bound_largest(*sums).clamp(min=TINY)
-    return (a_BKK / top_B11).to(x_BKN.dtype), (c_BKK / top_B11 / top_B11).to(x_BKN.dtype), top_B11
+    _, b, c = chain.quintics[0]
+    centre = chain.centres[0]
+    # b A + c A² with A = G / top − centre I, from the G² that the bound has asked for.
+    b_BKK = torch.addcmul(g_BKK * ((b - 2 * c * centre) / top_B11), square_BKK, c / top_B11**2)
+    b_BKK = _add_diagonal(b_BKK.to(x_BKN.dtype), centre * (c * centre - b))
+    a_BKK = _add_diagonal((g_BKK / top_B11).to(x_BKN.dtype), -centre)
+    return a_BKK, b_BKK, top_B11
 
 
 def _add(total: Tensor, x: Tensor, weight: Weight) -> Tensor:
