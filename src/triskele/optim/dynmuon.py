@@ -30,9 +30,6 @@ from triskele.optim.matrix_step import exponent, init_matrix_state, matrix_step,
 from triskele.optim.schedule import PowerSchedule, Schedule
 from triskele.optim.spectral import Method, Scale
 
-# What the claim ``steps_to_target`` found best; the class itself starts from the published shape.
-MEASURED_BEST = PowerSchedule(shape="constant", start=-0.12)
-
 
 class DynMuon(Optimizer):
     """Spectral-power momentum for matrices, AdamW for everything else.
@@ -161,7 +158,7 @@ class DynMuon(Optimizer):
         update_floor: float = 0.0,
         momentum: float = 0.88,
         nesterov: bool = True,
-        schedule: Schedule = MEASURED_BEST,
+        schedule: Schedule = PowerSchedule(),  # noqa: B008 - an immutable record
         method: Method = "chain",
         scale: Scale = "rms",
         dtype: torch.dtype | None = None,
