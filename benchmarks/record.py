@@ -54,7 +54,9 @@ def record(
         )
     document = {
         "claim": claim,
-        "command": "python " + " ".join([_relative(sys.argv[0]), *sys.argv[1:]]),
+        "command": " ".join(
+            ["python", "-m", f"benchmarks.claims.{Path(sys.argv[0]).stem}", *sys.argv[1:]]
+        ),
         "commit": _commit(),
         "date": datetime.now(UTC).date().isoformat(),
         "machine": _machine(),
@@ -68,11 +70,6 @@ def record(
     path = directory / f"{claim}.json"
     path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     return path
-
-
-def _relative(script: str) -> str:
-    path = Path(script).resolve()
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else path.name
 
 
 def _commit() -> str:
