@@ -64,11 +64,13 @@ def record(
         "seeds": list(seeds),
         "notes": notes,
         "figures": [asdict(figure) for figure in figures],
-        "rows": list(rows),
     }
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{claim}.json"
-    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    # One row a line keeps the file small and its differences readable.
+    lines = ",\n".join(json.dumps(row, separators=(",", ":")) for row in rows)
+    head = json.dumps(document, indent=1)[:-2]
+    path.write_text(f'{head},\n "rows": [\n{lines}\n]\n}}\n', encoding="utf-8")
     return path
 
 
