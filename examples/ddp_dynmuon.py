@@ -3,6 +3,7 @@
 torchrun --nproc-per-node 2 examples/ddp_dynmuon.py [--fsdp]
 """
 
+import gc
 import os
 import sys
 
@@ -52,5 +53,6 @@ if __name__ == "__main__":
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if on_gpu else "gloo")
     train(device, fsdp="--fsdp" in sys.argv)
-    # After the model is gone: torch may abort at exit if DDP outlives its group.
+    # Nothing may hold the group any more: gloo's threads abort a process that exits under them.
+    gc.collect()
     dist.destroy_process_group()

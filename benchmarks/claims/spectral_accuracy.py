@@ -206,8 +206,8 @@ def _gains(axis: Any, p: float = -0.25) -> None:
     for label, method, steps, color, style in curves:
         got = spectral_power(M, p, method=method, steps=steps, scale="none", dtype=torch.float32)
         axis.plot(x, got.diagonal(), color=color, linestyle=style, linewidth=1.4, label=label)
-    axis.set(xscale="log", yscale="log", xlabel="singular value σ", ylim=(0.3, 12))
-    axis.set_yticks([0.5, 1, 2, 5, 10], ["0.5", "1", "2", "5", "10"])
+    axis.set(xscale="log", yscale="log", xlabel="singular value σ", ylim=(0.15, 12))
+    axis.set_yticks([0.2, 0.5, 1, 2, 5, 10], ["0.2", "0.5", "1", "2", "5", "10"])
     axis.minorticks_off()
     axis.set_title(f"gain at p = {_number(p)}", loc="left", fontsize=10)
     axis.legend(frameon=False, fontsize=8, loc="lower right")

@@ -5,10 +5,13 @@ from torch.optim._muon import _zeropower_via_newtonschulz
 from triskele.optim.polar import MUON, newton_schulz
 
 
-@pytest.mark.parametrize("shape", [(16, 16), (16, 40), (40, 16)])
-def test_default_settings_give_the_bits_of_torch_muon(shape: tuple[int, int]) -> None:
+@pytest.mark.parametrize("shape", [(16, 16), (16, 40), (40, 16), (1, 5), (5, 1)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_default_settings_give_the_bits_of_torch_muon(
+    shape: tuple[int, int], dtype: torch.dtype
+) -> None:
     torch.manual_seed(0)
-    M = torch.randn(*shape)
+    M = torch.randn(*shape).to(dtype)
     expected = _zeropower_via_newtonschulz(M.clone(), MUON, 5, 1e-7)
     assert torch.equal(newton_schulz(M), expected)
 

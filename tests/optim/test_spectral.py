@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.oracles.spectral import exact_power, floored_power, matrix_with, published_power
 from torch._dynamo.testing import CompileCounter
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.optim._muon import _zeropower_via_newtonschulz
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from triskele.optim.chain import CHAINS
@@ -221,6 +223,29 @@ def test_a_moving_tensor_exponent_compiles_once_into_one_graph() -> None:
     for p in torch.linspace(-0.5, 1.0, 7):
         torch.testing.assert_close(compiled(M, p), spectral_power(M, p))
     assert counter.frame_count == 1
+
+
+def test_on_cuda_every_product_is_in_float16_and_nothing_is_read_on_the_host() -> None:
+    # Fake tensors know shapes, dtypes and devices, and refuse to be read.
+    with FakeTensorMode(), Operations() as run:
+        M, p = torch.empty(3, 8, 12, device="cuda"), torch.empty((), device="cuda")
+        got = spectral_power(M, p)
+    assert (got.device.type, got.dtype) == ("cuda", torch.float32)
+    products = [dtype for name, dtype in run.seen if "mm" in name]
+    assert products == 15 * [torch.float16]
+
+
+class Operations(TorchDispatchMode):
+    """Remembers the name and the result's dtype of every operation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, object]] = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        result = function(*args, **(kwargs or {}))
+        self.seen.append((str(function), getattr(result, "dtype", None)))
+        return result
 
 
 @pytest.mark.parametrize("method", METHODS)

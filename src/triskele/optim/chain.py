@@ -79,7 +79,8 @@ class Chain:
             p = p.to(torch.float32).clamp(P_MIN, P_MAX)
             angle = ((p - 0.25) / 0.75).clamp(-1.0, 1.0).acos()
             degrees = torch.arange(n_degrees, dtype=torch.float32, device=p.device)
-            table = torch.tensor(self.table, dtype=torch.float32, device=p.device)
+            # A blocking copy would wait for everything that the device has been given before.
+            table = torch.tensor(self.table, dtype=torch.float32).to(p.device, non_blocking=True)
             size = (1.0 - p) * self.floor ** (p / 2)
             first, *rest = (size * (table @ (degrees * angle).cos())).unbind()
             return [1.0 + first, *rest]
