@@ -253,7 +253,7 @@ def _factor_form(
     for t, (a, b, c) in enumerate(chain.quintics[1:], 1):
         low = torch.float32 if t < n_float32 else dtype
         low_BKN = x_BKN.to(low)
-        a_BKK = _add_diagonal(low_BKN @ low_BKN.mT, -chain.centres[t])
+        a_BKK = _add_diagonal(_gram(low_BKN), -chain.centres[t])
         b_BKK = torch.baddbmm(a_BKK, a_BKK, a_BKK, beta=b, alpha=c)
         read_BKK = _add(_add(read_BKK, a_BKK, to_square[t]), b_BKK, to_step[t])
         if t == n_float32:
@@ -261,7 +261,7 @@ def _factor_form(
         else:
             x_BKN = torch.baddbmm(low_BKN, b_BKK, low_BKN, beta=a)
     x_BKN = x_BKN.to(dtype)
-    a_BKK = _add_diagonal(x_BKN @ x_BKN.mT, -chain.centres[-1])
+    a_BKK = _add_diagonal(_gram(x_BKN), -chain.centres[-1])
     read_BKK = _add(_add(read_BKK, a_BKK, to_square[chain.steps - 1]), a_BKK @ a_BKK, weights[-1])
     out_BKN = _add_diagonal(read_BKK, weights[1]).to(dtype) @ x_BKN
     out_BKN = torch.addcmul(out_BKN, M_BKN, size_B11 * unit_B11 * weights[0])
@@ -294,7 +294,7 @@ def _gram_form(
 
 def _first_step(x_BKN: Tensor, chain: Chain) -> tuple[Tensor, Tensor, Tensor]:
     """Return A_0 and B_0 of x / √top, and top, a bound on the largest eigenvalue of x xᵀ."""
-    g_BKK = x_BKN @ x_BKN.mT
+    g_BKK = _gram(x_BKN)
     square_BKK = g_BKK @ g_BKK
     sums = (
         (left * right).sum((-2, -1), keepdim=True, dtype=torch.float32)
@@ -308,6 +308,14 @@ def _first_step(x_BKN: Tensor, chain: Chain) -> tuple[Tensor, Tensor, Tensor]:
     b_BKK = _add_diagonal(b_BKK.to(x_BKN.dtype), centre * (c * centre - b))
     a_BKK = _add_diagonal((g_BKK / top_B11).to(x_BKN.dtype), -centre)
     return a_BKK, b_BKK, top_B11
+
+
+def _gram(x_BKN: Tensor) -> Tensor:
+    """Return x xᵀ; one matrix as a plain product, for which nothing copies the transpose."""
+    if x_BKN.shape[0] == 1:
+        x_KN = x_BKN[0]
+        return (x_KN @ x_KN.mT)[None]
+    return x_BKN @ x_BKN.mT
 
 
 def _add(total: Tensor, x: Tensor, weight: Weight) -> Tensor:

@@ -25,7 +25,7 @@ State = MutableMapping[str, Any]
 
 # Elements shaped at once, per owner: bounds the temporaries (about five times this) while small
 # matrices still share their products.
-CHUNK_ELEMENTS = {"cpu": 1 << 22, "cuda": 1 << 24}
+CHUNK_ELEMENTS = {"cpu": 1 << 19, "cuda": 1 << 24}
 
 
 def init_matrix_state(
@@ -84,7 +84,7 @@ def matrix_step(
         room = run_elements(
             members,
             n_owners=placement.n_owners,
-            max_elements=CHUNK_ELEMENTS.get(members[0].device.type, 1 << 22),
+            max_elements=CHUNK_ELEMENTS.get(members[0].device.type, 1 << 19),
             stacked=stacked,
         )
         batches = ([members[i] for i in run] for run in chunks(members, max_elements=room))

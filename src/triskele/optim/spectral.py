@@ -117,7 +117,7 @@ def spectral_power(
     elif method == "chain":
         chain = CHAINS[steps]
         compute = dtype or compute_dtype(M.device, half=torch.float16)
-        out_BKN, unit_B11 = apply_chain(M_BKN, chain, chain.weights(p), dtype=compute)
+        out_BKN, unit_B11 = apply_chain(M_BKN.contiguous(), chain, chain.weights(p), dtype=compute)
         factor_B11 = unit_B11**p
     elif method == "newton_schulz":
         out_BKN = newton_schulz(M_BKN, steps=steps, dtype=dtype or compute_dtype(M.device))
