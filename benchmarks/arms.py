@@ -88,55 +88,67 @@ def constant(p: float) -> dict[str, Any]:
     return {"shape": "constant", "start": p}
 
 
+PLAIN: dict[str, Any] = {
+    "head": "adamw",
+    "query_key_gain": 1.0,
+    "feed_forward_gain": 1.0,
+    "split_heads": False,
+}
+
+
 def dynmuon(name: str, lrs: tuple[float, ...], *, share: float = 1.0, **options: Any) -> Arm:
-    """Return an arm of DynMuon; rates are Muon's unless ``options`` say otherwise."""
+    """Return an arm of DynMuon that is Muon but for ``options``."""
     return Arm(
         name=name,
         kind="dynmuon",
         lrs=lrs,
         steps_share=share,
-        options={**AUXILIARY, "head": "adamw", **options},
+        options={**AUXILIARY, **PLAIN, **options},
     )
 
 
-# The published size grows as gradients shrink, so its rates are lower.
-PUBLISHED_LRS = (0.005, 0.01)
-
 BASELINE = "tuned Muon"
 RECIPE = "DynMuon recipe"
+IN_LESS = "recipe in 78 % of the steps"
 WHOLE: dict[str, Any] = {
     "head": "soap",
     "head_lr": 0.03,
     "query_key_gain": 2.0,
+    "feed_forward_gain": 1.7,
+    "split_heads": True,
     "momentum": 0.88,
     "schedule": LOGISTIC,
 }
 MILD = {**WHOLE, "schedule": constant(-0.12)}
 FLAT = {**WHOLE, "schedule": constant(0.0)}
+MUON_STEPS = {"method": "newton_schulz", "scale": "none", "schedule": constant(0.0)}
+LR = (0.02,)
 LRS = (0.014, 0.02, 0.028)
+# The published size grows as gradients shrink, so its rates are lower.
+PUBLISHED_LRS = (0.005, 0.01)
 
 MAIN_ARMS = (
     Arm(name="AdamW", kind="adamw", lrs=(0.001, 0.002, 0.004), options=AUXILIARY),
     Arm(name=BASELINE, kind="muon", lrs=(*LRS, 0.04), options=AUXILIARY),
-    dynmuon(RECIPE, LRS[1:], **WHOLE),
-    dynmuon("recipe in 78 % of the steps", LRS[1:2], share=0.78, **WHOLE),
-    dynmuon("recipe, p = −0.12", LRS, **MILD),
-    dynmuon("recipe, p = 0", LRS[1:], **FLAT),
-    dynmuon(
-        "Muon, query-key gain",
-        LRS[1:],
-        query_key_gain=2.0,
-        schedule=constant(0.0),
-        method="newton_schulz",
-        scale="none",
-    ),
+    dynmuon(RECIPE, LRS, **WHOLE),
+    dynmuon(IN_LESS, LR, share=0.78, **WHOLE),
+    dynmuon("recipe, p = −0.12", LR, **MILD),
+    dynmuon("recipe, p = 0", LR, **FLAT),
+    dynmuon("recipe, Muon's matrix step", LR, **{**WHOLE, **MUON_STEPS}),
 )
 ABLATIONS = (
-    dynmuon(
-        "recipe, p = −0.12, AdamW head", LRS[1:], **{**MILD, "head": "adamw", "head_lr": 0.012}
+    Arm(
+        name="Muon, match_rms_adamw",
+        kind="muon",
+        lrs=(0.006, 0.0085, 0.012),
+        options={**AUXILIARY, "adjust_lr_fn": "match_rms_adamw"},
     ),
-    dynmuon("recipe, p = −0.12, update floor", LRS[1:2], update_floor=0.35, **MILD),
-    dynmuon("recipe, p = 0, update floor", LRS[1:2], update_floor=0.35, **FLAT),
+    dynmuon("recipe, AdamW head", LR, **{**WHOLE, "head": "adamw", "head_lr": 0.012}),
+    dynmuon("recipe, heads not split", LR, **{**WHOLE, "split_heads": False}),
+    dynmuon("recipe, no query-key gain", LR, **{**WHOLE, "query_key_gain": 1.0}),
+    dynmuon("recipe, no feed-forward gain", LR, **{**WHOLE, "feed_forward_gain": 1.0}),
+    dynmuon("recipe, p = −0.12, update floor", LR, update_floor=0.35, **MILD),
+    dynmuon("recipe, p = 0, update floor", LR, update_floor=0.35, **FLAT),
     dynmuon(
         "published (Taylor)", PUBLISHED_LRS, schedule=PUBLISHED, method="taylor", scale="reference"
     ),
@@ -153,7 +165,9 @@ ABLATIONS = (
     dynmuon("exact, reversed schedule", LRS[1:], schedule=REVERSED),
 )
 ARMS = (*MAIN_ARMS, *ABLATIONS)
-STRICT = {"recipe in 78 % of the steps": RECIPE}
+# The arms of the headline figures have more seeds than the others.
+HEADLINE = (BASELINE, RECIPE, IN_LESS)
+STRICT = {IN_LESS: RECIPE}
 CONTROLS = {
     RECIPE: "recipe, p = 0",
     "recipe, p = −0.12": "recipe, p = 0",

@@ -196,6 +196,7 @@ def make_optimizers(
         return [DynMuon.from_model(model, total_steps=n_steps, lr=lr, schedule=schedule, **options)]
     if arm.kind == "muon" and not has_fast_bf16(device):
         # torch.optim.Muon computes in bfloat16, which takes minutes a step without such units.
+        options["adjust_lr"] = options.pop("adjust_lr_fn", "original")
         return [
             DynMuon.from_model(
                 model,
@@ -206,6 +207,8 @@ def make_optimizers(
                 dtype=torch.float32,
                 head="adamw",
                 query_key_gain=1.0,
+                feed_forward_gain=1.0,
+                split_heads=False,
                 **options,
             )
         ]
@@ -221,5 +224,11 @@ def make_optimizers(
     if arm.kind == "adamw":
         group = {"params": matrices, "lr": lr, "weight_decay": decay}
         return [AdamW([group, *auxiliary], betas=betas)]
-    muon = Muon(matrices, lr=lr, weight_decay=decay, momentum=options["momentum"])
+    muon = Muon(
+        matrices,
+        lr=lr,
+        weight_decay=decay,
+        momentum=options["momentum"],
+        adjust_lr_fn=options.get("adjust_lr_fn"),
+    )
     return [muon, AdamW(auxiliary, betas=betas)]

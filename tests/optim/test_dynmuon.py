@@ -9,6 +9,7 @@ import pytest
 import torch
 from tests.oracles.dynmuon import dynmuon_steps
 from torch import nn
+from torch._dynamo.testing import CompileCounter
 
 from triskele.optim import DynMuon, PowerSchedule
 
@@ -361,6 +362,22 @@ def test_a_compiled_model_trains_like_an_eager_one() -> None:
     losses = train(eager, DynMuon.from_model(eager, total_steps=5), range(5))
     same = train(wrapped, DynMuon.from_model(wrapped, total_steps=5), range(5))
     assert losses == pytest.approx(same, rel=1e-5)
+
+
+def test_a_compiled_step_equals_the_eager_one_and_is_not_compiled_over_and_over() -> None:
+    eager = matrix(8, 12)
+    compiled = nn.Parameter(eager.detach().clone())
+    a, b = DynMuon([eager], total_steps=20), DynMuon([compiled], total_steps=20)
+    counter = CompileCounter()
+    step = torch.compile(b.step, backend=counter)
+    frames = []
+    for n_step in range(20):
+        eager.grad = compiled.grad = torch.sin(torch.arange(96.0) * (n_step + 1)).view(8, 12)
+        a.step()
+        step()
+        frames.append(counter.frame_count)
+    assert torch.equal(eager, compiled)
+    assert frames[-1] == frames[4]
 
 
 def test_grad_scaler_skips_the_step_on_overflow_and_unscales_otherwise() -> None:

@@ -6,9 +6,10 @@
 """
 
 from triskele.optim.dynmuon import DynMuon
-from triskele.optim.groups import Assignment, assign_parameters, parameter_groups
+from triskele.optim.groups import parameter_groups
 from triskele.optim.matrices import MatrixView
 from triskele.optim.polar import newton_schulz
+from triskele.optim.roles import Assignment, assign_parameters
 from triskele.optim.schedule import PowerSchedule
 from triskele.optim.spectral import spectral_power
 

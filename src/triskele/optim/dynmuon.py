@@ -3,7 +3,7 @@
 The method is DynMuon (arXiv 2605.17109) on Muon (Jordan et al., 2024); ``matrix_step`` has the
 algebra. Whatever is not a matrix steps by AdamW or one-sided SOAP in the same optimizer. The
 optimizer does not know how UΣᵖVᵀ is computed (``spectral``), which parameter is a matrix
-(``groups``), nor where matrices live in a distributed run (``placement``).
+(``roles``), nor where matrices live in a distributed run (``placement``).
 """
 
 from collections.abc import Callable, Mapping
@@ -18,15 +18,11 @@ from torch.optim.optimizer import Optimizer, ParamsT
 from triskele.optim.eigenbasis import SOAP_DEFAULTS, init_soap_state, soap_step
 from triskele.optim.elementwise import adamw_step, init_adamw_state
 from triskele.optim.group_record import plain_group, restore_group
-from triskele.optim.groups import (
-    Algorithm,
-    assign_parameters,
-    describe_groups,
-    parameter_groups,
-)
+from triskele.optim.groups import describe_groups, parameter_groups
 from triskele.optim.hyperparameters import check_group
 from triskele.optim.matrices import AdjustLr
 from triskele.optim.matrix_step import exponent, init_matrix_state, matrix_step, view_of
+from triskele.optim.roles import Algorithm, assign_parameters
 from triskele.optim.schedule import PowerSchedule, Schedule
 from triskele.optim.spectral import Method, Scale
 
@@ -167,6 +163,8 @@ class DynMuon(Optimizer):
         head_lr: float | Tensor = 0.03,
         adamw_lr: float | Tensor = 0.012,
         query_key_gain: float = 2.0,
+        feed_forward_gain: float = 1.7,
+        split_heads: bool = True,
         adamw_betas: tuple[float, float] = (0.7, 0.98),
         adamw_eps: float = 1e-8,
         adamw_weight_decay: float = 0.0,
@@ -192,16 +190,23 @@ class DynMuon(Optimizer):
             Name patterns to ``"dynmuon"``, ``"adamw"`` or ``"soap"``; first match wins.
         embedding_lr, head_lr
             Learning rates of embeddings and of the head (also if it is tied to an embedding).
-        query_key_gain
-            What the updates of query and key projections are multiplied by.
+        query_key_gain, feed_forward_gain
+            What the updates of query and key projections, and of feed-forward matrices and
+            experts, are multiplied by.
+        split_heads
+            Shape queries and keys head by head, where the model tells how wide a head is.
 
         The other parameters are those of the class. Raises ``ValueError`` if no parameter is a
         hidden matrix.
         """
         if process_group is None and isinstance(model, DistributedDataParallel):
             process_group = model.process_group
-        assignments = assign_parameters(model, head=head, overrides=overrides)
-        groups = parameter_groups(assignments, query_key_gain=query_key_gain)
+        assignments = assign_parameters(
+            model, head=head, split_heads=split_heads, overrides=overrides
+        )
+        groups = parameter_groups(
+            assignments, query_key_gain=query_key_gain, feed_forward_gain=feed_forward_gain
+        )
         rates = {"embedding": embedding_lr, "tied embedding": head_lr, "head": head_lr}
         for group in groups:
             if group["algorithm"] != "dynmuon" and group["role"] in rates:

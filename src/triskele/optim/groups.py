@@ -1,117 +1,26 @@
-"""Which parameter goes where: hidden matrices to DynMuon, the rest to AdamW.
+"""Parameter groups out of assignments: what is stepped alike stands together.
 
-The rule is Muon's (Jordan et al., 2024): a matrix between hidden spaces is shaped; embeddings, the
-output head, norms, biases, scalars and whatever reads raw input are not. Roles are read off the
-modules that own the parameters and, for fused projections, off their usual names; every decision
-can be overridden by a name pattern. This file never touches a gradient.
+Nothing here knows how a role was read off a model (``roles``), nor what an optimizer makes of a
+group.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
-from typing import Any, Literal, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from torch import nn
+from triskele.optim.roles import Assignment
 
-from triskele.optim.matrices import MatrixView
-
-Algorithm = Literal["dynmuon", "adamw", "soap"]
-
-HEAD_NAMES = frozenset({"lm_head", "head", "output", "classifier", "score", "fc", "embed_out"})
-INPUT_WORDS = ("embed", "position", "token", "wte", "wpe")
-FUSED_QKV_NAMES = frozenset(
-    {"c_attn", "qkv", "qkv_proj", "Wqkv", "in_proj_weight", "attn_qkv", "to_qkv"}
-)
-QUERY_KEY_NAMES = frozenset(
-    {"q_proj", "k_proj", "query", "key", "q", "k", "wq", "wk", "q_lin", "k_lin", "to_q", "to_k"}
-)
-INTERLEAVED_QKV_NAMES = frozenset({"query_key_value"})
-FUSED_GATE_UP_NAMES = frozenset({"gate_up_proj", "w13"})
 KEPT_APART = frozenset({"embedding", "tied embedding", "head"})
-ROUTER_NAMES = frozenset({"router", "gate"})
-# A convolution with so few input channels reads pixels or samples, not features.
-MAX_RAW_CHANNELS = 4
-WRAPPER_PREFIXES = ("_orig_mod.", "module.")
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-TRANSPOSED_CONVOLUTIONS = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Assignment:
-    """Where one parameter goes, and why.
-
-    ``role`` is a few words for a person; ``view`` matters only to ``algorithm="dynmuon"``.
-    """
-
-    name: str
-    parameter: nn.Parameter
-    algorithm: Algorithm
-    role: str
-    view: MatrixView
-
-
-def assign_parameters(
-    model: nn.Module,
-    *,
-    head: Algorithm = "adamw",
-    overrides: Mapping[str, Algorithm] | None = None,
-) -> list[Assignment]:
-    """Return one assignment for every trainable parameter of ``model``, in its order.
-
-    Parameters
-    ----------
-    model
-        Any module; compiled and DDP-wrapped ones keep the names of what they wrap.
-    head
-        What steps an output head of its own; a head tied to an embedding is AdamW's.
-    overrides
-        Shell-style name patterns to algorithms, first match wins:
-        ``{"*.router.weight": "adamw"}``.
-
-    Raises
-    ------
-    ValueError
-        If an override names an unknown algorithm, matches nothing, or asks a matrix algorithm to
-        step a parameter that is none.
-    """
-    overrides = dict(overrides or {})
-    for pattern, algorithm in overrides.items():
-        if algorithm not in get_args(Algorithm):
-            raise ValueError(
-                f"override {pattern!r}: expected one of {get_args(Algorithm)}, got {algorithm!r}"
-            )
-    unused = set(overrides)
-    seen_twice = _tied(model)
-    tables = [m for m in model.modules() if isinstance(m, (nn.Embedding, nn.EmbeddingBag))]
-    embeddings = {id(table.weight) for table in tables}
-    vocabulary = max((table.num_embeddings for table in tables), default=None)
-    assignments = []
-    for name, parameter, module, config in _owned_parameters(model):
-        assignment = _assign(name, parameter, module, config, embeddings, vocabulary)
-        if assignment.role == "head":
-            assignment = replace(assignment, algorithm=head)
-        elif assignment.role == "embedding" and id(parameter) in seen_twice:
-            assignment = replace(assignment, role="tied embedding")
-        for pattern, algorithm in overrides.items():
-            if fnmatchcase(name, pattern):
-                unused.discard(pattern)
-                assignment = _overridden(assignment, algorithm, pattern)
-                break
-        assignments.append(assignment)
-    if unused:
-        raise ValueError(f"override {sorted(unused)[0]!r} matches no trainable parameter")
-    return assignments
 
 
 def parameter_groups(
-    assignments: list[Assignment], *, query_key_gain: float = 1.0
+    assignments: list[Assignment], *, query_key_gain: float = 1.0, feed_forward_gain: float = 1.0
 ) -> list[dict[str, Any]]:
     """Join assignments into named parameter groups for ``DynMuon``.
 
     Matrices of one role that are read in the same way share a group. Embeddings, heads and the
     rest (norms, biases, scalars, routers) are kept apart, so that each has its own learning rate.
-    Updates of query and key projections, fused or not, are multiplied by ``query_key_gain``.
+    Updates of query and key projections, fused or not, are multiplied by ``query_key_gain``, those
+    of feed-forward matrices and experts by ``feed_forward_gain``.
 
     Raises
     ------
@@ -134,7 +43,7 @@ def parameter_groups(
                 "flatten": view.flatten,
                 "transposed": view.transposed,
                 "split": view.split,
-                "gains": _gains(assignment, query_key_gain),
+                "gains": _gains(assignment, query_key_gain, feed_forward_gain),
             }
         elif assignment.role not in KEPT_APART:
             group["role"] = "other"
@@ -157,137 +66,16 @@ def describe_groups(groups: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _gains(assignment: Assignment, query_key_gain: float) -> tuple[float, ...]:
-    if query_key_gain == 1.0:
-        return ()
+def _gains(
+    assignment: Assignment, query_key_gain: float, feed_forward_gain: float
+) -> tuple[float, ...]:
+    """Return the gain of each part of a matrix, or nothing where all of them are 1."""
+    n_parts = max(1, len(assignment.view.split))
+    gains = (1.0,) * n_parts
     if assignment.role == "query or key":
-        return (query_key_gain,)
-    if assignment.role == "fused query-key-value" and len(assignment.view.split) == 3:
-        return (query_key_gain, query_key_gain, 1.0)
-    return ()
-
-
-def _tied(model: nn.Module) -> set[int]:
-    """Return the ids of parameters that more than one module owns."""
-    owners = Counter(
-        id(parameter)
-        for module in model.modules()
-        for parameter in module.parameters(recurse=False)
-    )
-    return {parameter for parameter, n_owners in owners.items() if n_owners > 1}
-
-
-def _owned_parameters(
-    model: nn.Module,
-) -> Iterator[tuple[str, nn.Parameter, nn.Module, object]]:
-    """Yield each trainable parameter once: clean name, owner and the nearest ``config`` above."""
-    seen: set[int] = set()
-    configs: dict[str, object] = {}
-    for prefix, module in model.named_modules():
-        parent = configs.get(prefix.rpartition(".")[0])
-        configs[prefix] = config = getattr(module, "config", parent)
-        for leaf, parameter in module.named_parameters(recurse=False):
-            if id(parameter) in seen or not parameter.requires_grad:
-                continue
-            seen.add(id(parameter))
-            name = f"{prefix}.{leaf}" if prefix else leaf
-            for wrapper in WRAPPER_PREFIXES:
-                name = name.replace(f".{wrapper}", ".").removeprefix(wrapper)
-            yield name, parameter, module, config
-
-
-def _assign(
-    name: str,
-    parameter: nn.Parameter,
-    module: nn.Module,
-    config: object,
-    embeddings: set[int],
-    vocabulary: int | None,
-) -> Assignment:
-    *path, leaf = name.split(".")
-    layer = path[-1] if path else ""
-    outside_blocks = len(path) < 2 or not any(part.isdigit() for part in path)
-    reads_tokens = id(parameter) in embeddings or any(word in leaf for word in INPUT_WORDS)
-    view: MatrixView | None = None
-    if parameter.ndim < 2 or (min(parameter.shape[-2:]) == 1 and not _is_convolution(module)):
-        role = "vector"
-    elif reads_tokens:
-        role = "embedding"
-    elif outside_blocks and (layer in HEAD_NAMES or parameter.shape[0] == vocabulary):
-        role = "head"
-    elif layer in ROUTER_NAMES:
-        role = "router"
-    elif _is_convolution(module):
-        role, view = _read_convolution(parameter, module)
-    else:
-        role, view = _read_matrix(parameter, module, config, layer if leaf == "weight" else leaf)
-    return Assignment(
-        name=name,
-        parameter=parameter,
-        algorithm="adamw" if view is None else "dynmuon",
-        role=role,
-        view=view or MatrixView(),
-    )
-
-
-def _overridden(assignment: Assignment, algorithm: Algorithm, pattern: str) -> Assignment:
-    if algorithm != "adamw" and assignment.parameter.ndim < 2:
-        raise ValueError(
-            f"override {pattern!r}: {assignment.name} of shape "
-            f"{tuple(assignment.parameter.shape)} is not a matrix"
-        )
-    return replace(assignment, algorithm=algorithm, role=f"{assignment.role} (override)")
-
-
-def _is_convolution(module: nn.Module) -> bool:
-    return isinstance(module, CONVOLUTIONS + TRANSPOSED_CONVOLUTIONS)
-
-
-def _read_convolution(parameter: nn.Parameter, module: nn.Module) -> tuple[str, MatrixView | None]:
-    groups = int(getattr(module, "groups", 1))
-    transposed = isinstance(module, TRANSPOSED_CONVOLUTIONS)
-    if parameter.shape[1] == 1 and groups > 1:
-        return "depthwise convolution", None
-    if parameter.shape[0 if transposed else 1] * (1 if transposed else groups) <= MAX_RAW_CHANNELS:
-        return "input convolution", None
-    if transposed:
-        return "convolution", MatrixView(flatten=True, transposed=True)
-    n_out = parameter.shape[0]
-    split = (n_out // groups,) * groups if groups > 1 else ()
-    return "convolution", MatrixView(flatten=True, split=split)
-
-
-def _read_matrix(
-    parameter: nn.Parameter, module: nn.Module, config: object, noun: str
-) -> tuple[str, MatrixView]:
-    """Return the role of a hidden matrix and where fused projections are cut apart."""
-    # GPT-2 in transformers stores (in, out).
-    transposed = any(kind.__name__ == "Conv1D" for kind in type(module).__mro__)
-    if parameter.ndim > 2:
-        hidden = getattr(config, "hidden_size", None)
-        transposed = parameter.shape[-2] == hidden != parameter.shape[-1] and "gate_up" in noun
-    n_out = parameter.shape[-1] if transposed else parameter.shape[-2]
-    role = "experts" if parameter.ndim > 2 else "matrix"
-    split: tuple[int, ...] = ()
-    if noun in QUERY_KEY_NAMES:
-        role = "query or key"
-    elif noun in FUSED_QKV_NAMES:
-        role, split = "fused query-key-value", _qkv_rows(n_out, config)
-    elif noun in INTERLEAVED_QKV_NAMES:
-        n_heads = getattr(config, "num_attention_heads", None) or 1
-        role, split = "fused query-key-value", (n_out // n_heads,) * n_heads
-    elif noun in FUSED_GATE_UP_NAMES and n_out % 2 == 0 and not transposed:
-        role, split = f"{role}, fused gate and up", (n_out // 2, n_out // 2)
-    if sum(split) != n_out or len(split) == 1:
-        split = ()
-    return role, MatrixView(transposed=transposed, split=split)
-
-
-def _qkv_rows(n_rows: int, config: object) -> tuple[int, ...]:
-    """Rows of the query, key and value parts; grouped heads come from a Hugging Face config."""
-    n_heads = getattr(config, "num_attention_heads", None)
-    n_kv_heads = getattr(config, "num_key_value_heads", None)
-    if n_heads and n_kv_heads and n_rows % (n_heads + 2 * n_kv_heads) == 0:
-        head = n_rows // (n_heads + 2 * n_kv_heads)
-        return (n_heads * head, n_kv_heads * head, n_kv_heads * head)
-    return (n_rows // 3,) * 3 if n_rows % 3 == 0 else ()
+        gains = (query_key_gain,) * n_parts
+    elif assignment.role == "fused query-key-value" and n_parts >= 3:
+        gains = (query_key_gain,) * (n_parts - 1) + (1.0,)
+    elif assignment.role.startswith(("feed-forward", "experts")):
+        gains = (feed_forward_gain,) * n_parts
+    return gains if any(gain != 1.0 for gain in gains) else ()

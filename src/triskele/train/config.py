@@ -58,7 +58,8 @@ class Recipe:
     """What an optimizer uses where the command line says nothing.
 
     ``lr`` is that of the hidden matrices, ``adam_lr`` that of norms and biases. ``momentum`` is
-    Muon's; ``betas`` are those of AdamW (and SOAP) wherever it steps.
+    Muon's; ``betas`` are those of AdamW (and SOAP) wherever it steps. ``muon`` and ``adamw`` are
+    plain: no gains, heads in one piece.
     """
 
     lr: float

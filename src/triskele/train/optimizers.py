@@ -148,6 +148,8 @@ def _muon_in_float32(model: nn.Module, plan: Plan) -> DynMuon:
         method="newton_schulz",
         scale="none",
         query_key_gain=1.0,
+        feed_forward_gain=1.0,
+        split_heads=False,
         dtype=torch.float32,
         adjust_lr=ADJUST_LR,
         adamw_betas=plan.betas,
