@@ -8,7 +8,7 @@ import pytest
 HEAVY = ("torch", "tokenizers", "safetensors", "tensorboard", "transformers", "matplotlib")
 
 
-@pytest.mark.parametrize("module", ["triskele", "triskele.cli"])
+@pytest.mark.parametrize("module", ["triskele", "triskele.cli", "triskele.serve.cache"])
 def test_import_is_light(module: str) -> None:
     script = f"import sys, {module}; print(*sorted(set(sys.modules) & set({HEAVY!r})))"
     done = subprocess.run(
