@@ -6,9 +6,14 @@ Peak memory is the high-water mark of a process of its own that takes three step
 
     python -m benchmarks.claims.optimizer_step            three rounds
     python -m benchmarks.claims.optimizer_step --full     nine rounds, the recorded form
+    python -m benchmarks.claims.optimizer_step --full --isa avx2 --layers 1
+
+The last one is a CPU without bfloat16 units, on one that has them: every library is told to use
+AVX2 at most, and DynMuon computes in float32, which is what it would choose there.
 """
 
 import argparse
+import os
 import resource
 import statistics
 import subprocess
@@ -28,7 +33,13 @@ from triskele.optim import DynMuon, PowerSchedule
 
 EXPONENTS = (0.25, 0.1, 0.0, -0.1, -0.25)
 SHAPES = ((768, 768),) * 48 + ((3072, 768),) * 12 + ((768, 3072),) * 12
+HEAD_WIDTH = 64
 MEMORY_GOAL = 1.05
+AVX2 = {
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    "ATEN_CPU_CAPABILITY": "avx2",
+}
 Optimizers = dict[str, Callable[[list[nn.Parameter]], torch.optim.Optimizer]]
 
 
@@ -37,8 +48,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--full", action="store_true", help="nine rounds instead of three")
     parser.add_argument("--layers", type=int, default=12, help="12 is GPT-2 small")
+    parser.add_argument("--isa", choices=("native", "avx2"), default="native", help="CPU only")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.isa == "avx2" and not is_restricted():
+        restart_restricted()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     n_matrices = args.layers
     shapes = SHAPES[: 4 * n_matrices] + SHAPES[48 : 48 + n_matrices] + SHAPES[60 : 60 + n_matrices]
@@ -81,18 +95,41 @@ def main() -> None:
             holds=ratio <= MEMORY_GOAL,
         )
     )
-    claim = f"optimizer_step_{device.type}"
-    record(claim, figures, rows=rows, notes=f"{torch.get_num_threads()} threads, {device}")
+    claim = f"optimizer_step_{device.type}" + ("_avx2" if is_restricted() else "")
+    limits = ", every library limited to AVX2, float32" if is_restricted() else ""
+    notes = f"{args.layers} layers of GPT-2 small, {torch.get_num_threads()} threads{limits}"
+    record(claim, figures, rows=rows, notes=notes)
     plot(rows, RESULTS / f"{claim}.png", goal)
+
+
+def is_restricted() -> bool:
+    """Tell whether this process runs as on a CPU without bfloat16 units."""
+    return all(os.environ.get(name) == value for name, value in AVX2.items())
+
+
+def restart_restricted() -> None:
+    """Start over with instruction sets limited, which only a new process can be."""
+    module = "benchmarks.claims.optimizer_step"
+    os.execve(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]], {**os.environ, **AVX2})
 
 
 def optimizers() -> Optimizers:
     """Return every optimizer under test by the name the figures use."""
+    dtype = torch.float32 if is_restricted() else None
     table: Optimizers = {"torch.optim.Muon": lambda matrices: torch.optim.Muon(matrices, lr=0.01)}
     for p in EXPONENTS:
         table[f"DynMuon p={p:g}"] = lambda matrices, p=p: DynMuon(
-            matrices, total_steps=100, schedule=PowerSchedule(shape="constant", start=p)
+            matrices,
+            total_steps=100,
+            schedule=PowerSchedule(shape="constant", start=p),
+            dtype=dtype,
         )
+    table["DynMuon p=-0.25, queries and keys by head"] = lambda matrices: DynMuon(
+        by_head(matrices),
+        total_steps=100,
+        dtype=dtype,
+        schedule=PowerSchedule(shape="constant", start=-0.25),
+    )
     table["published Taylor p=-0.25"] = lambda matrices: DynMuon(
         matrices,
         total_steps=100,
@@ -101,6 +138,13 @@ def optimizers() -> Optimizers:
         scale="reference",
     )
     return table
+
+
+def by_head(matrices: list[nn.Parameter]) -> list[dict[str, object]]:
+    """Return groups as ``from_model`` makes them: half of the square matrices cut into heads."""
+    n_cut = sum(matrix.shape[0] == matrix.shape[1] for matrix in matrices) // 2
+    heads = (HEAD_WIDTH,) * (matrices[0].shape[0] // HEAD_WIDTH)
+    return [{"params": matrices[:n_cut], "split": heads}, {"params": matrices[n_cut:]}]
 
 
 def time_steps(

@@ -69,9 +69,7 @@ def main() -> None:
     deadline = time.monotonic() + 60 * args.minutes
     open_tokens(setting, args.data, args.cache)
     runner = Runner(setting, args.data, args.cache, deadline, args.workers or (1 if on_gpu else 2))
-    seeds = {
-        arm.name: list(range(n_headline if arm.name in HEADLINE else n_seeds)) for arm in arms
-    }
+    seeds = {arm.name: list(range(n_headline if arm.name in HEADLINE else n_seeds)) for arm in arms}
     best: dict[str, float] = {}
     for part in (MAIN_ARMS, [arm for arm in arms if arm not in MAIN_ARMS]):
         swept = runner.make([Run(arm=arm, lr=lr, seed=0) for arm in part for lr in arm.lrs])

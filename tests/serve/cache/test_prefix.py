@@ -66,6 +66,17 @@ class CacheMachine(RuleBasedStateMachine):
         self.pins.append((pin, key[: pin.n_pages]))
 
     @precondition(lambda self: self.pins)
+    @rule(data=st.data(), more=KEYS)
+    def finish(self, data: st.DataObject, more: Prefix) -> None:
+        pin, key = self.pins.pop(data.draw(st.integers(0, len(self.pins) - 1)))
+        asked = self.cache.account.n_asked
+        payloads = [*pin.payloads, *range(self.n_payloads, self.n_payloads + len(more))]
+        self.n_payloads += len(more)
+        self.cache.insert(hash_key((*key, *more)), payloads, pin=pin)
+        self.cache.unpin(pin)
+        assert self.cache.account.n_asked == asked
+
+    @precondition(lambda self: self.pins)
     @rule(data=st.data())
     def unpin(self, data: st.DataObject) -> None:
         pin, _ = self.pins.pop(data.draw(st.integers(0, len(self.pins) - 1)))
@@ -186,6 +197,18 @@ def test_an_empty_cache_takes_nothing_and_says_so() -> None:
 def test_what_cannot_be_is_refused(call: Callable[[PrefixCache], Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call(PrefixCache(4, least_recently_used()))
+
+
+def test_a_request_that_pinned_its_prefix_is_counted_once() -> None:
+    cache = PrefixCache(8, least_recently_used())
+    cache.insert(hash_key([1, 2, 3]))
+    pin = cache.pin(hash_key([1, 2, 4]))
+    assert cache.reserve(2) == []
+    cache.insert(hash_key([1, 2, 4, 5]), pin=pin, n_reserved=2)
+    cache.unpin(pin)
+    assert (cache.account.n_asked, cache.account.n_found) == (3 + 3, 2)
+    assert cache.n_reserved == 0
+    assert cache.match(hash_key([1, 2, 4, 5])).n_pages == 4
 
 
 def test_letting_go_of_a_pin_twice_is_an_error() -> None:

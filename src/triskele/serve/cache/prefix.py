@@ -117,8 +117,8 @@ class PrefixCache:
 
     def pin(self, key: bytes) -> Pin:
         """Use and hold the longest cached prefix of ``key``, and enter it into the account."""
-        node = self._tree.cut(*self._descend_counted(key))
-        self._touch(node)
+        node = self._tree.cut(*self._descend(key, is_use=True))
+        self._touch(node, is_use=True)
         self._hold(node)
         payloads = _payloads_down_to(node)
         n_pages = self._n_pages_down_to(node)
@@ -147,7 +147,12 @@ class PrefixCache:
         self.n_reserved -= n_pages
 
     def insert(
-        self, key: bytes, payloads: Sequence[Any] | None = None, *, n_reserved: int = 0
+        self,
+        key: bytes,
+        payloads: Sequence[Any] | None = None,
+        *,
+        pin: Pin | None = None,
+        n_reserved: int = 0,
     ) -> Insertion:
         """Use the cached prefix of ``key`` and add the rest, evicting what is missing.
 
@@ -157,6 +162,8 @@ class PrefixCache:
             Whole pages.
         payloads
             One per page of the key.
+        pin
+            What the same request has pinned: its use was counted then and is not counted again.
         n_reserved
             How many reserved pages this key was computed in; they are given back first, so that
             a request's own pages become the tree's without any eviction.
@@ -170,8 +177,8 @@ class PrefixCache:
         if payloads is not None and len(payloads) != n_keys:
             raise ValueError(f"expected {n_keys} payloads, one per page, got {len(payloads)}")
         self.release(n_reserved)
-        node = self._tree.cut(*self._descend_counted(key))
-        self._touch(node)
+        node = self._tree.cut(*self._descend(key, is_use=pin is None))
+        self._touch(node, is_use=pin is None)
         n_found = self._n_pages_down_to(node)
         freed: list[Any] = []
         if n_keys - n_found > self.n_free:
@@ -215,19 +222,20 @@ class PrefixCache:
         assert self.n_reserved >= 0
         assert self.n_free >= 0
 
-    def _descend_counted(self, key: bytes) -> tuple[Node, bytes, int, int]:
+    def _descend(self, key: bytes, *, is_use: bool) -> tuple[Node, bytes, int, int]:
         node, n_whole, n_inside = self._tree.descend(key)
-        self.account.n_asked += len(key) // self._tree.stride
-        self.account.n_found += n_whole + n_inside
+        if is_use:
+            self.account.n_asked += len(key) // self._tree.stride
+            self.account.n_found += n_whole + n_inside
         return node, key, n_whole, n_inside
 
-    def _touch(self, node: Node) -> None:
+    def _touch(self, node: Node, *, is_use: bool) -> None:
         """Stamp a node and all above it."""
         self._clock += 1
         step: Node | None = node
         while step is not None and step.parent is not None:
             step.stamp = self._clock
-            step.n_hits += 1
+            step.n_hits += is_use
             self._policy.touch(step, self._tree.n_pages_of(step))
             step = step.parent
 
