@@ -147,8 +147,8 @@ ABLATIONS = (
     dynmuon("recipe, heads not split", LR, **{**WHOLE, "split_heads": False}),
     dynmuon("recipe, no query-key gain", LR, **{**WHOLE, "query_key_gain": 1.0}),
     dynmuon("recipe, no feed-forward gain", LR, **{**WHOLE, "feed_forward_gain": 1.0}),
-    dynmuon("recipe, p = −0.12, update floor", LR, update_floor=0.35, **MILD),
-    dynmuon("recipe, p = 0, update floor", LR, update_floor=0.35, **FLAT),
+    dynmuon("recipe, p = −0.12, update floor", LR, update_floor=1.5, **MILD),
+    dynmuon("recipe, p = 0, update floor", LR, update_floor=1.5, **FLAT),
     dynmuon(
         "published (Taylor)", PUBLISHED_LRS, schedule=PUBLISHED, method="taylor", scale="reference"
     ),

@@ -6,10 +6,12 @@ Peak memory is the high-water mark of a process of its own that takes three step
 
     python -m benchmarks.claims.optimizer_step            three rounds
     python -m benchmarks.claims.optimizer_step --full     nine rounds, the recorded form
-    python -m benchmarks.claims.optimizer_step --full --isa avx2 --layers 1
+    python -m benchmarks.claims.optimizer_step --full --isa avx512 --layers 2
+    python -m benchmarks.claims.optimizer_step --full --isa avx2 --layers 1 --width 256
 
-The last one is a CPU without bfloat16 units, on one that has them: every library is told to use
-AVX2 at most, and DynMuon computes in float32, which is what it would choose there.
+The last two stand for CPUs without bfloat16 units on one that has them: oneDNN, which multiplies
+bfloat16 for torch, is limited to plain AVX-512 or AVX2, and DynMuon computes in float32, which is
+what it would choose there.
 """
 
 import argparse
@@ -32,14 +34,10 @@ from benchmarks.record import RESULTS, Figure, record
 from triskele.optim import DynMuon, PowerSchedule
 
 EXPONENTS = (0.25, 0.1, 0.0, -0.1, -0.25)
-SHAPES = ((768, 768),) * 48 + ((3072, 768),) * 12 + ((768, 3072),) * 12
 HEAD_WIDTH = 64
 MEMORY_GOAL = 1.05
-AVX2 = {
-    "ONEDNN_MAX_CPU_ISA": "AVX2",
-    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
-    "ATEN_CPU_CAPABILITY": "avx2",
-}
+ISA = "ONEDNN_MAX_CPU_ISA"
+LIMITS = {"avx512": "AVX512_CORE", "avx2": "AVX2"}
 Optimizers = dict[str, Callable[[list[nn.Parameter]], torch.optim.Optimizer]]
 
 
@@ -48,14 +46,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--full", action="store_true", help="nine rounds instead of three")
     parser.add_argument("--layers", type=int, default=12, help="12 is GPT-2 small")
-    parser.add_argument("--isa", choices=("native", "avx2"), default="native", help="CPU only")
+    parser.add_argument("--width", type=int, default=768, help="768 is GPT-2 small")
+    parser.add_argument("--isa", choices=sorted(LIMITS), help="as on an older CPU")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.isa == "avx2" and not is_restricted():
-        restart_restricted()
+    if args.isa and os.environ.get(ISA) != LIMITS[args.isa]:
+        restart_limited(LIMITS[args.isa])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    n_matrices = args.layers
-    shapes = SHAPES[: 4 * n_matrices] + SHAPES[48 : 48 + n_matrices] + SHAPES[60 : 60 + n_matrices]
+    shapes = shapes_of(args.layers, args.width)
     if args.memory_of:
         print(peak_megabytes(args.memory_of, shapes, device))
         return
@@ -83,7 +81,7 @@ def main() -> None:
         Figure(name="torch.optim.Muon step", value=1e3 * statistics.median(muon), unit=" ms")
     )
     memory = {
-        name: megabytes_in_subprocess(name, args.layers)
+        name: megabytes_in_subprocess(name, args.layers, args.width)
         for name in ("torch.optim.Muon", "DynMuon p=-0.25")
     }
     ratio = memory["DynMuon p=-0.25"] / memory["torch.optim.Muon"]
@@ -95,27 +93,28 @@ def main() -> None:
             holds=ratio <= MEMORY_GOAL,
         )
     )
-    claim = f"optimizer_step_{device.type}" + ("_avx2" if is_restricted() else "")
-    limits = ", every library limited to AVX2, float32" if is_restricted() else ""
-    notes = f"{args.layers} layers of GPT-2 small, {torch.get_num_threads()} threads{limits}"
+    claim = f"optimizer_step_{device.type}" + (f"_{args.isa}" if args.isa else "")
+    limits = f", oneDNN limited to {LIMITS[args.isa]}, DynMuon in float32" if args.isa else ""
+    notes = f"{args.layers} layers {args.width} wide, {torch.get_num_threads()} threads{limits}"
     record(claim, figures, rows=rows, notes=notes)
     plot(rows, RESULTS / f"{claim}.png", goal)
 
 
-def is_restricted() -> bool:
-    """Tell whether this process runs as on a CPU without bfloat16 units."""
-    return all(os.environ.get(name) == value for name, value in AVX2.items())
+def shapes_of(n_layers: int, width: int) -> tuple[tuple[int, int], ...]:
+    """Return the shapes of the matrices of a transformer with four projections and a wide layer."""
+    square, up, down = (width, width), (4 * width, width), (width, 4 * width)
+    return (square,) * (4 * n_layers) + (up,) * n_layers + (down,) * n_layers
 
 
-def restart_restricted() -> None:
-    """Start over with instruction sets limited, which only a new process can be."""
-    module = "benchmarks.claims.optimizer_step"
-    os.execve(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]], {**os.environ, **AVX2})
+def restart_limited(isa: str) -> None:
+    """Start over with the instruction set limited, which only a new process can be."""
+    command = [sys.executable, "-m", "benchmarks.claims.optimizer_step", *sys.argv[1:]]
+    os.execve(sys.executable, command, {**os.environ, ISA: isa})
 
 
 def optimizers() -> Optimizers:
     """Return every optimizer under test by the name the figures use."""
-    dtype = torch.float32 if is_restricted() else None
+    dtype = torch.float32 if ISA in os.environ else None
     table: Optimizers = {"torch.optim.Muon": lambda matrices: torch.optim.Muon(matrices, lr=0.01)}
     for p in EXPONENTS:
         table[f"DynMuon p={p:g}"] = lambda matrices, p=p: DynMuon(
@@ -200,11 +199,21 @@ def peak_megabytes(name: str, shapes: tuple[tuple[int, int], ...], device: torch
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
-def megabytes_in_subprocess(name: str, layers: int) -> float:
+def megabytes_in_subprocess(name: str, layers: int, width: int) -> float:
     """Return :func:`peak_megabytes` of a fresh process."""
     module = "benchmarks.claims.optimizer_step"
     done = subprocess.run(
-        [sys.executable, "-m", module, "--memory-of", name, "--layers", str(layers)],
+        [
+            sys.executable,
+            "-m",
+            module,
+            "--memory-of",
+            name,
+            "--layers",
+            str(layers),
+            "--width",
+            str(width),
+        ],
         capture_output=True,
         text=True,
         check=True,
