@@ -49,6 +49,7 @@ from benchmarks.record import RESULTS, ROOT, Figure, record
 
 GOAL, STRETCH = 0.22, 0.30
 TARGET_AT = 0.8
+AT_THE_END = "DynMuon recipe, at Muon's final loss"
 Curve = list[tuple[int, float]]
 
 
@@ -278,10 +279,7 @@ def _figures(
         if name not in finals or whole not in finals:
             continue
         wanted = next(arm.steps_share for arm in arms if arm.name == name)
-        share = round(wanted * setting.steps) / setting.steps
-        runs = zip(finals[name], finals[whole], finals[BASELINE], strict=True)
-        saved = [(1.0 - share) * (target - long) / (short - long) for short, long, target in runs]
-        saving, error = mean_and_error(saved)
+        saving, error = mean_and_error(strict_savings(setting, name, wanted, finals))
         yield Figure(
             name="steps saved at Muon's final loss, schedules complete",
             value=100 * saving,
@@ -299,6 +297,15 @@ def _figures(
             spread=error,
             unit=" nats",
         )
+
+
+def strict_savings(
+    setting: Setting, name: str, wanted: float, finals: dict[str, list[float]]
+) -> list[float]:
+    """Return what each seed saves at the baseline's final loss, every schedule complete."""
+    share = round(wanted * setting.steps) / setting.steps
+    runs = zip(finals[name], finals[STRICT[name]], finals[BASELINE], strict=True)
+    return [(1.0 - share) * (target - long) / (short - long) for short, long, target in runs]
 
 
 def plot(
@@ -335,11 +342,17 @@ def plot(
         and arm.name != BASELINE
         and all(math.isfinite(value) for value in savings[arm.name])
     ]
+    finals = {arm.name: [curves[arm.name, seed][-1][1] for seed in seeds[arm.name]] for arm in arms}
+    rows += [
+        (AT_THE_END, [100 * value for value in strict_savings(setting, arm.name, share, finals)])
+        for arm in arms
+        if arm.name in STRICT and (share := arm.steps_share)
+    ]
     rows.sort(key=lambda row: statistics.mean(row[1]))
     names = [name for name, _ in rows]
     means = [statistics.mean(values) for _, values in rows]
     errors = [mean_and_error(values)[1] if len(values) > 1 else 0.0 for _, values in rows]
-    colors = ["#c44e52" if name == RECIPE else "#3b6ea5" for name in names]
+    colors = ["#c44e52" if name in (RECIPE, AT_THE_END) else "#3b6ea5" for name in names]
     right.barh(names, means, xerr=errors, color=colors, ecolor="#222222", capsize=2)
     right.axvline(0, color="#444444", linewidth=0.8)
     right.axvline(100 * GOAL, color="#c44e52", linewidth=0.8, linestyle="--")
