@@ -176,3 +176,12 @@ CONTROLS = {
     "exact, p = −0.12": "exact, p = 0",
     "published (Taylor)": "Muon, published sizes",
 }
+# What the recipe has and the arm has not.
+LEFT_OUT = {
+    "recipe, AdamW head": "SOAP for the head",
+    "recipe, p = 0": "the falling exponent",
+    "recipe, Muon's matrix step": "the whole matrix step",
+    "recipe, heads not split": "queries and keys by head",
+    "recipe, no query-key gain": "the query-key gain",
+    "recipe, no feed-forward gain": "the feed-forward gain",
+}

@@ -39,6 +39,7 @@ from benchmarks.arms import (
     BASELINE,
     CONTROLS,
     HEADLINE,
+    LEFT_OUT,
     MAIN_ARMS,
     RECIPE,
     SETTINGS,
@@ -275,6 +276,7 @@ def _figures(
                 yield Figure(
                     name=f"of it shape, {name}", value=100 * shape, spread=100 * error, unit=" %"
                 )
+    yield from _parts(savings, finals)
     for name, whole in STRICT.items():
         if name not in finals or whole not in finals:
             continue
@@ -297,6 +299,20 @@ def _figures(
             spread=error,
             unit=" nats",
         )
+
+
+def _parts(savings: dict[str, list[float]], finals: dict[str, list[float]]) -> Iterator[Figure]:
+    """What is lost with each part of the recipe, on the seeds that both arms have."""
+    for name, part in LEFT_OUT.items():
+        if name in savings:
+            pairs = zip(savings[RECIPE], savings[name], strict=False)
+            lost, error = mean_and_error([a - b for a, b in pairs])
+            figure = f"saving lost without {part}"
+            yield Figure(name=figure, value=100 * lost, spread=100 * error, unit=" %")
+            pairs = zip(finals[name], finals[RECIPE], strict=False)
+            lost, error = mean_and_error([a - b for a, b in pairs])
+            figure = f"final loss without {part}, minus the recipe's"
+            yield Figure(name=figure, value=lost, spread=error, unit=" nats")
 
 
 def strict_savings(
