@@ -302,7 +302,7 @@ def _figures(
 
 
 def _parts(savings: dict[str, list[float]], finals: dict[str, list[float]]) -> Iterator[Figure]:
-    """What is lost with each part of the recipe, on the seeds that both arms have."""
+    """Yield what is lost with each part of the recipe, on the seeds that both arms have."""
     for name, part in LEFT_OUT.items():
         if name in savings:
             pairs = zip(savings[RECIPE], savings[name], strict=False)
