@@ -89,6 +89,8 @@ class CacheMachine(RuleBasedStateMachine):
         held = {p for _, key in self.pins for p in prefixes(key)}
         fits = len(held) + reserved + n_pages <= CAPACITY
         assert (freed is not None) == fits
+        after = contents(self.cache)
+        assert sorted(freed or []) == sorted(set(self.before.values()) - set(after.values()))
         assert self.cache.n_reserved == reserved + (n_pages if fits else 0)
 
     @precondition(lambda self: self.cache.n_reserved)
@@ -191,6 +193,7 @@ def test_an_empty_cache_takes_nothing_and_says_so() -> None:
         (lambda cache: cache.insert(hash_key([1, 2]), ["a"]), "2 payloads, one per page, got 1"),
         (lambda cache: cache.release(1), "at most the 0 reserved, got 1"),
         (lambda cache: cache.match(b"123"), "whole pages"),
+        (lambda cache: cache.reserve(-1), "at least 0 pages, got -1"),
         (lambda _: PrefixCache(-1, least_recently_used()), "at least 0 pages, got -1"),
     ],
 )
@@ -215,6 +218,19 @@ def test_letting_go_of_a_pin_twice_is_an_error() -> None:
     cache = PrefixCache(4, least_recently_used())
     cache.insert(hash_key([1]))
     pin = cache.pin(hash_key([1]))
+    other = cache.pin(hash_key([1]))
     cache.unpin(pin)
     with pytest.raises(ValueError, match="still held"):
         cache.unpin(pin)
+    assert cache.evict(1) == []
+    assert cache.match(hash_key([1])).n_pages == 1
+    cache.unpin(other)
+
+
+def test_a_refused_key_changes_nothing() -> None:
+    cache = PrefixCache(4, least_recently_used())
+    assert cache.reserve(3) == []
+    with pytest.raises(ValueError, match="whole pages"):
+        cache.insert(b"123", n_reserved=3)
+    assert cache.n_reserved == 3
+    assert cache.account.n_asked == 0

@@ -86,8 +86,10 @@ class PrefixCache:
         self.capacity = capacity
         self.account = Account()
         self.n_reserved = 0
+        self.n_pinned = 0
         self._policy = policy
         self._tree = RadixTree(stride)
+        self._pins: set[Pin] = set()
         self._clock = 0
 
     @classmethod
@@ -117,26 +119,30 @@ class PrefixCache:
 
     def pin(self, key: bytes) -> Pin:
         """Use and hold the longest cached prefix of ``key``, and enter it into the account."""
-        node = self._tree.cut(*self._descend(key, is_use=True))
-        self._touch(node, is_use=True)
+        node = self._enter(key, *self._tree.descend(key), is_use=True)
         self._hold(node)
-        payloads = _payloads_down_to(node)
-        n_pages = self._n_pages_down_to(node)
-        return Pin(node, n_pages, payloads)
+        pin = Pin(node, self._n_pages_down_to(node), _payloads_down_to(node))
+        self._pins.add(pin)
+        return pin
 
     def unpin(self, pin: Pin) -> None:
         """Let go of a pinned prefix; once per pin."""
+        if pin not in self._pins:
+            raise ValueError("expected a pin that is still held, got one that was let go")
+        self._pins.remove(pin)
         self._let_go(pin.node)
 
     def reserve(self, n_pages: int) -> list[Any] | None:
         """Take ``n_pages`` for a running request, evicting what is missing.
 
-        Returns the payloads of evicted pages, or ``None``, with nothing changed but evictions, if
-        there is no room because the rest is pinned or reserved.
+        Returns the payloads of evicted pages, or ``None``, with nothing changed, if there is no
+        room because the rest is pinned or reserved.
         """
-        freed = self.evict(n_pages - self.n_free)
-        if self.n_free < n_pages:
+        if n_pages < 0:
+            raise ValueError(f"expected at least 0 pages, got {n_pages}")
+        if n_pages > self.capacity - self.n_reserved - self.n_pinned:
             return None
+        freed = self.evict(n_pages - self.n_free)
         self.n_reserved += n_pages
         return freed
 
@@ -176,9 +182,9 @@ class PrefixCache:
         n_keys = len(key) // self._tree.stride
         if payloads is not None and len(payloads) != n_keys:
             raise ValueError(f"expected {n_keys} payloads, one per page, got {len(payloads)}")
+        place = self._tree.descend(key)
         self.release(n_reserved)
-        node = self._tree.cut(*self._descend(key, is_use=pin is None))
-        self._touch(node, is_use=pin is None)
+        node = self._enter(key, *place, is_use=pin is None)
         n_found = self._n_pages_down_to(node)
         freed: list[Any] = []
         if n_keys - n_found > self.n_free:
@@ -221,13 +227,17 @@ class PrefixCache:
         self._tree.check()
         assert self.n_reserved >= 0
         assert self.n_free >= 0
+        pinned = (node for node in self._tree.nodes() if node.n_pins)
+        assert self.n_pinned == sum(map(self._tree.n_pages_of, pinned))
 
-    def _descend(self, key: bytes, *, is_use: bool) -> tuple[Node, bytes, int, int]:
-        node, n_whole, n_inside = self._tree.descend(key)
+    def _enter(self, key: bytes, node: Node, n_whole: int, n_inside: int, *, is_use: bool) -> Node:
+        """Make a node end where ``key`` left the tree, touch the way to it, and return it."""
         if is_use:
             self.account.n_asked += len(key) // self._tree.stride
             self.account.n_found += n_whole + n_inside
-        return node, key, n_whole, n_inside
+        node = self._tree.cut(node, key, n_whole, n_inside)
+        self._touch(node, is_use=is_use)
+        return node
 
     def _touch(self, node: Node, *, is_use: bool) -> None:
         """Stamp a node and all above it."""
@@ -259,15 +269,17 @@ class PrefixCache:
         while step is not None:
             if _is_evictable(step):
                 self._policy.discard(step)
+            if step.n_pins == 0:
+                self.n_pinned += self._tree.n_pages_of(step)
             step.n_pins += 1
             step = step.parent
 
     def _let_go(self, node: Node) -> None:
         step: Node | None = node
         while step is not None:
-            if step.n_pins < 1:
-                raise ValueError("expected a pin that is still held, got one that was let go")
             step.n_pins -= 1
+            if step.n_pins == 0:
+                self.n_pinned -= self._tree.n_pages_of(step)
             if _is_evictable(step):
                 self._policy.add(step)
             step = step.parent
