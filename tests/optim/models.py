@@ -1,7 +1,14 @@
 """Small models out of the wild, and what is assigned to their parameters."""
 
 from torch import nn
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+)
 
 from triskele.optim.roles import Assignment, assign_parameters
 
@@ -34,5 +41,21 @@ def gpt2() -> GPT2LMHeadModel:
     return GPT2LMHeadModel(
         GPT2Config(
             n_layer=1, n_embd=32, n_head=4, vocab_size=96, bos_token_id=None, eos_token_id=None
+        )
+    )
+
+
+def mixtral() -> MixtralForCausalLM:
+    return MixtralForCausalLM(
+        MixtralConfig(
+            vocab_size=96,
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=1,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            num_local_experts=4,
+            bos_token_id=None,
+            eos_token_id=None,
         )
     )

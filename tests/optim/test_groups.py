@@ -1,7 +1,7 @@
 import pytest
-from tests.optim.models import llama
+from tests.optim.models import llama, mixtral
 from torch import nn
-from transformers import BloomConfig, BloomForCausalLM, MixtralConfig, MixtralForCausalLM
+from transformers import BloomConfig, BloomForCausalLM
 
 from triskele.optim.groups import parameter_groups
 from triskele.optim.roles import assign_parameters
@@ -34,20 +34,7 @@ def test_feed_forward_gains_reach_dense_layers_and_experts() -> None:
     gains = {name: group.get("gains") for group in groups for name, _ in group["params"]}
     assert gains["model.layers.0.mlp.gate_proj.weight"] == (1.5,)
     assert gains["model.layers.0.self_attn.o_proj.weight"] == ()
-    experts = MixtralForCausalLM(
-        MixtralConfig(
-            vocab_size=96,
-            hidden_size=32,
-            intermediate_size=48,
-            num_hidden_layers=1,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            num_local_experts=4,
-            bos_token_id=None,
-            eos_token_id=None,
-        )
-    )
-    groups = parameter_groups(assign_parameters(experts), feed_forward_gain=1.5)
+    groups = parameter_groups(assign_parameters(mixtral()), feed_forward_gain=1.5)
     gains = {name: group.get("gains") for group in groups for name, _ in group["params"]}
     found = {name: gain for name, gain in gains.items() if "experts" in name}
     assert found

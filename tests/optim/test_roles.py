@@ -1,12 +1,10 @@
 import pytest
 import torch
-from tests.optim.models import assigned, gpt2, llama, matrices
+from tests.optim.models import assigned, gpt2, llama, matrices, mixtral
 from torch import nn
 from transformers import (
     BloomConfig,
     BloomForCausalLM,
-    MixtralConfig,
-    MixtralForCausalLM,
     Phi3Config,
     Phi3ForCausalLM,
     T5Config,
@@ -77,20 +75,7 @@ def test_a_projection_interleaved_by_head_is_cut_per_head() -> None:
 
 
 def test_experts_are_a_batch_and_their_router_is_not_a_matrix() -> None:
-    model = MixtralForCausalLM(
-        MixtralConfig(
-            vocab_size=96,
-            hidden_size=32,
-            intermediate_size=48,
-            num_hidden_layers=1,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            num_local_experts=4,
-            bos_token_id=None,
-            eos_token_id=None,
-        )
-    )
-    roles = assigned(model)
+    roles = assigned(mixtral())
     experts = [a for name, a in roles.items() if ".experts." in name]
     assert {a.algorithm for a in experts} == {"dynmuon"}
     assert roles["model.layers.0.mlp.experts.gate_up_proj"].view.split == (48, 48)

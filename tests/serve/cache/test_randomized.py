@@ -94,6 +94,20 @@ def test_a_phase_touches_as_much_as_the_cache_holds_before_it_ends() -> None:
     assert policy.n_marked_pages == 1
 
 
+def test_the_request_that_begins_a_phase_is_marked_from_its_first_page_to_its_last() -> None:
+    capacity = 4
+    policy = RandomizedLeafToken(capacity, random.Random(0))
+    cache = PrefixCache(capacity, policy)
+    cache.insert(hash_key([1, 2]))
+    cache.insert(hash_key([3, 4]))
+    assert (policy.phase, policy.n_marked_pages) == (1, 4)
+    cache.insert(hash_key([1, 5]))
+    assert (policy.phase, policy.n_marked_pages) == (2, 2)
+    cache.insert(hash_key([6, 7]))
+    assert (policy.phase, policy.n_marked_pages) == (2, 4)
+    assert cache.match(hash_key([1, 5])).n_pages == 2
+
+
 def test_a_phase_of_no_pages_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one page, got 0"):
         RandomizedLeafToken(0, random.Random(0))

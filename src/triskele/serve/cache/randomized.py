@@ -41,16 +41,20 @@ class RandomizedLeafToken:
         self.n_marked_pages = 0
 
     def touch(self, node: Node, n_pages: int) -> None:
-        """Mark a run; a first touch beyond the capacity begins the next phase."""
+        """Mark a run and the way to it; a first touch beyond the capacity begins the next phase."""
         if node.epoch == self.phase:
             return
-        if self.n_marked_pages + n_pages > self._capacity:
+        stride = len(node.key) // n_pages
+        way = self._unmarked_way(node)
+        if self.n_marked_pages + sum(len(run.key) for run in way) // stride > self._capacity:
             self._begin_phase()
+            way = self._unmarked_way(node)
         if node.slot is not None:
             _leave(self._leaves, node)
             _join(self._marked, node)
-        node.epoch = self.phase
-        self.n_marked_pages += n_pages
+        for run in way:
+            run.epoch = self.phase
+            self.n_marked_pages += len(run.key) // stride
 
     def add(self, leaf: Node) -> None:
         """Take up a leaf on the side that its mark says."""
@@ -67,6 +71,18 @@ class RandomizedLeafToken:
                 return None
             self._begin_phase()
         return self._leaves[int(self._rng.random() * len(self._leaves))]
+
+    def _unmarked_way(self, node: Node) -> list[Node]:
+        """Return the node and what is above it up to the first mark: a phase may have begun since.
+
+        Only the node itself can be a leaf.
+        """
+        way = []
+        step: Node | None = node
+        while step is not None and step.parent is not None and step.epoch != self.phase:
+            way.append(step)
+            step = step.parent
+        return way
 
     def _begin_phase(self) -> None:
         """Clear all marks; every leaf was marked at most once since, which pays for moving it."""
