@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "claims" / "results"
+# Of short forms: git ignores them, and the README does not show them.
+SHORT = RESULTS / "short"
 ROOT = Path(__file__).parent.parent
 
 

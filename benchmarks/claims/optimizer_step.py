@@ -31,7 +31,7 @@ import torch
 from matplotlib import pyplot
 from torch import nn
 
-from benchmarks.record import RESULTS, Figure, record
+from benchmarks.record import RESULTS, SHORT, Figure, record
 from triskele.optim import DynMuon, PowerSchedule
 
 EXPONENTS = (0.25, 0.1, 0.0, -0.1, -0.25)
@@ -93,8 +93,9 @@ def main() -> None:
     claim = f"optimizer_step_{device.type}" + (f"_{args.isa}" if args.isa else "")
     limits = f", oneDNN limited to {LIMITS[args.isa]}, DynMuon in float32" if args.isa else ""
     notes = f"{args.layers} layers {args.width} wide, {torch.get_num_threads()} threads{limits}"
-    record(claim, figures, rows=rows, notes=notes)
-    plot(rows, RESULTS / f"{claim}.png", goal)
+    directory = RESULTS if args.full else SHORT
+    path = record(claim, figures, rows=rows, notes=notes, directory=directory)
+    plot(rows, path.with_suffix(".png"), goal)
 
 
 def ratio_to_muon(rows: list[dict[str, dict[str, float]]], name: str) -> tuple[float, float]:

@@ -24,7 +24,7 @@ import torch
 from matplotlib import pyplot
 from torch import Tensor
 
-from benchmarks.record import Figure, record
+from benchmarks.record import RESULTS, SHORT, Figure, record
 from triskele.optim.chain import CHAINS
 from triskele.optim.spectral import Method, multiply_adds, spectral_power
 
@@ -58,6 +58,7 @@ def main() -> None:
         list(figures_of(rows)),
         rows=rows,
         seeds=seeds,
+        directory=RESULTS if full else SHORT,
         notes=f"{sizes}; the worst of all exponents, spectra, shapes and seeds; in bfloat16 the "
         "chain of 7 keeps its first two steps, and the whole of a wide matrix, in float32",
     )

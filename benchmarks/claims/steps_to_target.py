@@ -46,7 +46,7 @@ from benchmarks.arms import (
     STRICT,
 )
 from benchmarks.pretraining import Arm, Run, Setting, is_made, open_tokens, train
-from benchmarks.record import RESULTS, ROOT, Figure, record
+from benchmarks.record import RESULTS, ROOT, SHORT, Figure, record
 
 GOAL, STRETCH = 0.22, 0.30
 TARGET_AT = 0.8
@@ -64,6 +64,9 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=ROOT / ".cache" / "steps_to_target")
     parser.add_argument("--workers", type=int, help="processes; 2 on a CPU, 1 on a GPU")
     args = parser.parse_args()
+    for name in ("docs-train.txt.xz", "docs-val.txt.xz"):
+        if not (args.data / name).is_file():
+            parser.error(f"{args.data} holds no {name}")
     setting = SETTINGS[args.setting]
     on_gpu = torch.cuda.is_available()
     arms = ARMS if args.full else MAIN_ARMS
@@ -233,13 +236,15 @@ def report(
     for row in rows:
         if row["saving"] is not None and not math.isfinite(row["saving"]):
             row["saving"] = None
-    claim = f"steps_to_target_{setting.name}" + ("" if full else "_short")
+    claim = f"steps_to_target_{setting.name}"
     notes = (
         f"{setting.model.n_params / 1e6:.2f} M parameters, {setting.steps} steps of "
         f"{setting.batch * setting.context} tokens, ± is the standard error over seeds"
     )
-    record(claim, figures, rows=rows, seeds=seeds[BASELINE], notes=notes)
-    plot(setting, arms, curves, seeds, savings, RESULTS / f"{claim}.png")
+    directory = RESULTS if full else SHORT
+    own = seeds[BASELINE]
+    path = record(claim, figures, rows=rows, seeds=own, notes=notes, directory=directory)
+    plot(setting, arms, curves, seeds, savings, path.with_suffix(".png"))
 
 
 def _figures(
