@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from triskele.serve.cache import (
     EvictionPolicy,
+    GittinsLeaves,
     RandomizedLeafToken,
     RandomLeaf,
     Sieve,
@@ -21,5 +22,6 @@ POLICIES: dict[str, Callable[[int], EvictionPolicy]] = {
     "fifo": lambda _: first_in_first_out(),
     "sieve": lambda _: Sieve(),
     "rlt": lambda capacity: RandomizedLeafToken(capacity, random.Random(0)),
+    "gittins": lambda capacity: GittinsLeaves(capacity, random.Random(0)),
     "random": lambda _: RandomLeaf(random.Random(0)),
 }

@@ -1,5 +1,6 @@
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import astuple
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from tests.oracles.prefix_cache import LruPrefixes, prefixes
 from tests.serve.cache.policies import POLICIES
 
 from triskele.serve.cache import EvictionPolicy, Pin, PrefixCache, hash_key, least_recently_used
+from triskele.serve.cache.eviction import RankedLeaves
 from triskele.serve.cache.radix import Node
 
 CAPACITY = 12
@@ -30,6 +32,19 @@ def contents(cache: PrefixCache) -> dict[Prefix, Any]:
 
     walk(cache._tree.root, ())
     return found
+
+
+class Listener(RankedLeaves):
+    """LRU that writes down what it is told of uses."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda leaf: leaf.stamp)
+        self.told: list[tuple[bytes, list[bytes], bool]] = []
+
+    def use(self, key: bytes, way: Sequence[Node], *, stride: int, is_new: bool) -> None:
+        assert stride == 8
+        self.told.append((key, [node.key for node in way], is_new))
+        super().use(key, way, stride=stride, is_new=is_new)
 
 
 class CacheMachine(RuleBasedStateMachine):
@@ -81,6 +96,18 @@ class CacheMachine(RuleBasedStateMachine):
     def unpin(self, data: st.DataObject) -> None:
         pin, _ = self.pins.pop(data.draw(st.integers(0, len(self.pins) - 1)))
         self.cache.unpin(pin)
+
+    @precondition(lambda self: self.pins)
+    @rule(data=st.data(), more=KEYS)
+    def renew(self, data: st.DataObject, more: Prefix) -> None:
+        at = data.draw(st.integers(0, len(self.pins) - 1))
+        pin, key = self.pins[at]
+        asked, longer = self.cache.account.n_asked, (*key, *more)
+        renewed = self.cache.renew(pin, hash_key(longer))
+        assert renewed.payloads == [self.before[p] for p in prefixes(longer)[: renewed.n_pages]]
+        assert renewed.n_pages >= pin.n_pages
+        assert self.cache.account.n_asked == asked
+        self.pins[at] = (renewed, longer[: renewed.n_pages])
 
     @rule(n_pages=st.integers(0, CAPACITY))
     def reserve(self, n_pages: int) -> None:
@@ -134,6 +161,17 @@ def test_any_order_of_calls_keeps_the_contract(name: str) -> None:
     case = machine.TestCase
     case.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
     case().runTest()
+
+
+@given(st.lists(KEYS, max_size=40), st.integers(1, 14))
+def test_the_keys_of_its_leaves_make_the_tree_again(keys: list[Prefix], capacity: int) -> None:
+    cache, other = (PrefixCache(capacity, least_recently_used()) for _ in range(2))
+    for key in keys:
+        cache.insert(hash_key(key), list(key))
+    for packed in cache.leaf_keys():
+        other.insert(packed, [0] * (len(packed) // 8))
+    assert contents(other).keys() == contents(cache).keys()
+    assert other.leaf_keys() == cache.leaf_keys()
 
 
 @given(st.lists(KEYS, max_size=40), st.integers(1, 14))
@@ -225,6 +263,44 @@ def test_letting_go_of_a_pin_twice_is_an_error() -> None:
     assert cache.evict(1) == []
     assert cache.match(hash_key([1])).n_pages == 1
     cache.unpin(other)
+
+
+def test_a_renewed_pin_holds_what_was_inserted_and_is_no_use() -> None:
+    policy = Listener()
+    cache = PrefixCache(8, policy)
+    cache.insert(hash_key([1, 2]), list("ab"))
+    pin = cache.pin(hash_key([1, 2, 3, 4]))
+    cache.insert(hash_key([1, 2, 3]), list("abc"), pin=pin)
+    policy.told.clear()
+    account = astuple(cache.account)
+    renewed = cache.renew(pin, hash_key([1, 2, 3, 4]))
+    assert (renewed.n_pages, cache.n_pinned) == (3, 3)
+    assert astuple(cache.account) == account
+    assert policy.told == []
+    assert cache.evict(8) == []
+    with pytest.raises(ValueError, match="still held"):
+        cache.unpin(pin)
+    with pytest.raises(ValueError, match="still held"):
+        cache.renew(pin, hash_key([1]))
+    cache.unpin(renewed)
+    assert cache.n_pinned == 0
+    assert cache.evict(8) == ["c", "a", "b"]
+    cache.check()
+
+
+def test_a_policy_hears_of_a_request_once_as_new_and_of_its_whole_key_each_time() -> None:
+    policy = Listener()
+    cache = PrefixCache(8, policy)
+    cache.insert(hash_key([1, 2, 3]))
+    pin = cache.pin(hash_key([1, 2, 4, 5]))
+    cache.insert(hash_key([1, 2, 4, 5, 6]), pin=pin)
+    cache.pin(hash_key([7]))
+    assert policy.told == [
+        (hash_key([1, 2, 3]), [hash_key([1, 2, 3])], True),
+        (hash_key([1, 2, 4, 5]), [hash_key([1, 2])], True),
+        (hash_key([1, 2, 4, 5, 6]), [hash_key([4, 5, 6]), hash_key([1, 2])], False),
+        (hash_key([7]), [], True),
+    ]
 
 
 def test_a_refused_key_changes_nothing() -> None:

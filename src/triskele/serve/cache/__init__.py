@@ -13,6 +13,7 @@ from triskele.serve.cache.eviction import (
     least_recently_used,
     segmented,
 )
+from triskele.serve.cache.gittins import GittinsLeaves
 from triskele.serve.cache.prefix import Account, Insertion, Match, Pin, PrefixCache
 from triskele.serve.cache.radix import RadixTree, hash_key, token_key
 from triskele.serve.cache.randomized import RandomizedLeafToken, RandomLeaf
@@ -21,6 +22,7 @@ from triskele.serve.cache.sieve import Sieve
 __all__ = [
     "Account",
     "EvictionPolicy",
+    "GittinsLeaves",
     "Insertion",
     "Match",
     "Pin",

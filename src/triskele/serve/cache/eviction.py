@@ -1,13 +1,13 @@
 """Which leaf of the prefix tree goes first: the protocol, and the policies that rank leaves.
 
-A policy is told of every touch, of every node that becomes evictable (a leaf that nobody has
+A policy is told of every use, of every node that becomes evictable (a leaf that nobody has
 pinned) and of every node that ceases to be; asked for a victim, it names one of the evictable
 leaves. It never changes the tree. Only leaves are evicted because a hole in a prefix would make
 everything below it useless.
 """
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from triskele.serve.cache.radix import Node
@@ -18,14 +18,29 @@ Rank = Callable[[Node], Any]
 class EvictionPolicy(Protocol):
     """Chooses among evictable leaves.
 
-    ``grain`` is how many pages go from the tail of one victim before the next is asked for;
-    ``None`` stands for the whole leaf.
+    ``grain`` is how many pages go from the tail of the victim just named before the next is asked
+    for; ``None`` stands for the whole leaf.
     """
 
     grain: int | None
 
-    def touch(self, node: Node, n_pages: int) -> None:
-        """Note that ``node``, a run of ``n_pages``, was used; its stamp is already new."""
+    def use(self, key: bytes, way: Sequence[Node], *, stride: int, is_new: bool) -> None:
+        """Note that a request uses what is cached of its key.
+
+        Parameters
+        ----------
+        key
+            The whole key, whatever is cached of it.
+        way
+            The nodes of its cached prefix, the deepest first, the root left out; empty if nothing
+            is cached. Their stamps are new already. Only the first may be a leaf; one that the
+            request has just added is not evictable yet: :meth:`add` follows.
+        stride
+            Bytes per page.
+        is_new
+            Whether the request is told of for the first time: not when it inserts what it computed
+            beyond a prefix that it has pinned.
+        """
 
     def add(self, leaf: Node) -> None:
         """Take up a leaf that has become evictable."""
@@ -43,7 +58,7 @@ class RankedLeaves:
     Parameters
     ----------
     rank
-        A leaf's rank, from what touches have left on it; it may only change with a touch.
+        A leaf's rank, from what uses have left on it; it may only change with a use.
     """
 
     grain: int | None = None
@@ -54,10 +69,10 @@ class RankedLeaves:
         self._n_leaves = 0
         self._n_tickets = 0
 
-    def touch(self, node: Node, n_pages: int) -> None:
-        """Rank the leaf anew, if it is evictable."""
-        if node.ticket is not None:
-            self._push(node)
+    def use(self, key: bytes, way: Sequence[Node], *, stride: int, is_new: bool) -> None:
+        """Rank the leaf anew, if there is an evictable one."""
+        if way and way[0].ticket is not None:
+            self._push(way[0])
 
     def add(self, leaf: Node) -> None:
         """Rank a leaf that has become evictable."""

@@ -110,7 +110,7 @@ class PrefixCache:
     def match(self, key: bytes) -> Match:
         """Return the longest cached prefix of ``key``; changes nothing."""
         node, n_whole, n_inside = self._tree.descend(key)
-        payloads = _payloads_down_to(node)
+        payloads = _payloads(_way_to(node))
         if n_inside:
             at = n_whole * self._tree.stride
             child = node.children[key[at : at + self._tree.stride]]
@@ -119,18 +119,31 @@ class PrefixCache:
 
     def pin(self, key: bytes) -> Pin:
         """Use and hold the longest cached prefix of ``key``, and enter it into the account."""
-        node = self._enter(key, *self._tree.descend(key), is_use=True)
-        self._hold(node)
-        pin = Pin(node, self._n_pages_down_to(node), _payloads_down_to(node))
-        self._pins.add(pin)
-        return pin
+        node, n_whole, n_inside = self._tree.descend(key)
+        n_found = n_whole + n_inside
+        way = _way_to(self._tree.cut(node, key, n_whole, n_inside))
+        self._enter(key, n_found)
+        self._stamp(way, is_new=True)
+        self._policy.use(key, way, stride=self._tree.stride, is_new=True)
+        return self._hold(way, n_found)
 
     def unpin(self, pin: Pin) -> None:
         """Let go of a pinned prefix; once per pin."""
-        if pin not in self._pins:
-            raise ValueError("expected a pin that is still held, got one that was let go")
-        self._pins.remove(pin)
-        self._let_go(pin.node)
+        self._remove(pin)
+        self._let_go(_way_to(pin.node))
+
+    def renew(self, pin: Pin, key: bytes) -> Pin:
+        """Let go of ``pin`` and hold the longest cached prefix of ``key`` instead.
+
+        For a running request whose pages have been inserted: it is the same use, so neither the
+        account nor the policy hears of it.
+        """
+        node, n_whole, n_inside = self._tree.descend(key)
+        self._remove(pin)
+        way = _way_to(self._tree.cut(node, key, n_whole, n_inside))
+        renewed = self._hold(way, n_whole + n_inside)
+        self._let_go(_way_to(pin.node))
+        return renewed
 
     def reserve(self, n_pages: int) -> list[Any] | None:
         """Take ``n_pages`` for a running request, evicting what is missing.
@@ -182,45 +195,64 @@ class PrefixCache:
         n_keys = len(key) // self._tree.stride
         if payloads is not None and len(payloads) != n_keys:
             raise ValueError(f"expected {n_keys} payloads, one per page, got {len(payloads)}")
-        place = self._tree.descend(key)
+        tree, is_new = self._tree, pin is None
+        node, n_whole, n_inside = tree.descend(key)
         self.release(n_reserved)
-        node = self._enter(key, *place, is_use=pin is None)
-        n_found = self._n_pages_down_to(node)
+        n_found = n_whole + n_inside
+        node = tree.cut(node, key, n_whole, n_inside)
+        if is_new:
+            self._enter(key, n_found)
         freed: list[Any] = []
         if n_keys - n_found > self.n_free:
-            self._hold(node)
-            freed = self.evict(n_keys - n_found - self.n_free)
-            self._let_go(node)
+            freed = self._evict_beside(node, n_keys - n_found - self.n_free)
         n_added = min(n_keys - n_found, self.n_free)
         if payloads is not None:
             freed += [*payloads[:n_found], *payloads[n_found + n_added :]]
+        way = _way_to(node)
+        self._stamp(way, is_new=is_new)
         if n_added:
-            self._grow(node, key, n_found, n_added, payloads)
+            way.insert(0, self._grow(node, key, n_found, n_added, payloads))
+        self._policy.use(key, way, stride=tree.stride, is_new=is_new)
+        if n_added:
+            self._policy.add(way[0])
         return Insertion(n_found, n_added, freed)
 
     def evict(self, n_pages: int) -> list[Any]:
         """Evict ``n_pages`` pages, or all that may go, and return their payloads."""
         freed: list[Any] = []
-        policy, tree = self._policy, self._tree
-        while n_pages > 0:
+        policy, tree, n_left = self._policy, self._tree, n_pages
+        while n_left > 0:
             leaf = policy.victim()
             if leaf is None:
                 break
-            n_run = tree.n_pages_of(leaf)
-            n_dropped = min(n_pages, n_run, policy.grain or n_run)
-            if n_dropped == n_run:
-                policy.discard(leaf)
-            freed += tree.trim(leaf, n_dropped)
-            parent = leaf.parent
-            if n_dropped == n_run and parent is not None and _is_evictable(parent):
-                policy.add(parent)
-            n_pages -= n_dropped
-            self.account.n_evicted += n_dropped
+            n_run = len(leaf.key) // tree.stride
+            grain = policy.grain
+            n_dropped = n_run if grain is None or grain > n_run else grain
+            if n_dropped > n_left:
+                n_dropped = n_left
+            n_left -= n_dropped
+            if n_dropped < n_run:
+                freed += tree.trim(leaf, n_dropped)
+                continue
+            policy.discard(leaf)
+            freed += tree.trim(leaf, n_run)
+            if leaf.parent is not None and _is_evictable(leaf.parent):
+                policy.add(leaf.parent)
+        self.account.n_evicted += n_pages - n_left
         return freed
 
     def clear(self) -> list[Any]:
         """Evict everything that is not pinned."""
         return self.evict(self._tree.n_pages)
+
+    def leaf_keys(self) -> list[bytes]:
+        """Return the key of every leaf, the one used longest ago first.
+
+        Inserted in this order into an empty cache, they make its tree again.
+        """
+        leaves = [node for node in self._tree.nodes() if not node.children]
+        leaves.sort(key=lambda node: node.stamp)
+        return [b"".join(node.key for node in reversed(_way_to(leaf))) for leaf in leaves]
 
     def check(self) -> None:
         """Assert what must always hold; for tests."""
@@ -230,28 +262,31 @@ class PrefixCache:
         pinned = (node for node in self._tree.nodes() if node.n_pins)
         assert self.n_pinned == sum(map(self._tree.n_pages_of, pinned))
 
-    def _enter(self, key: bytes, node: Node, n_whole: int, n_inside: int, *, is_use: bool) -> Node:
-        """Make a node end where ``key`` left the tree, touch the way to it, and return it."""
-        if is_use:
-            self.account.n_asked += len(key) // self._tree.stride
-            self.account.n_found += n_whole + n_inside
-        node = self._tree.cut(node, key, n_whole, n_inside)
-        self._touch(node, is_use=is_use)
-        return node
+    def _enter(self, key: bytes, n_found: int) -> None:
+        self.account.n_asked += len(key) // self._tree.stride
+        self.account.n_found += n_found
 
-    def _touch(self, node: Node, *, is_use: bool) -> None:
-        """Stamp a node and all above it."""
+    def _stamp(self, way: list[Node], *, is_new: bool) -> None:
         self._clock += 1
-        step: Node | None = node
-        while step is not None and step.parent is not None:
-            step.stamp = self._clock
-            step.n_hits += is_use
-            self._policy.touch(step, self._tree.n_pages_of(step))
-            step = step.parent
+        for node in way:
+            node.stamp = self._clock
+            node.n_hits += is_new
+
+    def _evict_beside(self, node: Node, n_pages: int) -> list[Any]:
+        """Evict, but not ``node``; above it nothing becomes a leaf."""
+        if _is_evictable(node):
+            self._policy.discard(node)
+        node.n_pins += 1
+        freed = self.evict(n_pages)
+        node.n_pins -= 1
+        if _is_evictable(node):
+            self._policy.add(node)
+        return freed
 
     def _grow(
         self, node: Node, key: bytes, n_found: int, n_added: int, payloads: Sequence[Any] | None
-    ) -> None:
+    ) -> Node:
+        """Add a leaf, of which the policy has not heard yet."""
         stride = self._tree.stride
         run = key[n_found * stride : (n_found + n_added) * stride]
         if _is_evictable(node):
@@ -260,47 +295,53 @@ class PrefixCache:
         leaf = self._tree.grow(node, run, own)
         leaf.stamp = leaf.born = self._clock
         leaf.n_hits = 1
-        self._policy.touch(leaf, n_added)
-        self._policy.add(leaf)
         self.account.n_added += n_added
+        return leaf
 
-    def _hold(self, node: Node) -> None:
-        step: Node | None = node
-        while step is not None:
-            if _is_evictable(step):
-                self._policy.discard(step)
-            if step.n_pins == 0:
-                self.n_pinned += self._tree.n_pages_of(step)
-            step.n_pins += 1
-            step = step.parent
+    def _hold(self, way: list[Node], n_pages: int) -> Pin:
+        if way and _is_evictable(way[0]):
+            self._policy.discard(way[0])
+        n_bytes = 0
+        for node in way:
+            if node.n_pins == 0:
+                n_bytes += len(node.key)
+            node.n_pins += 1
+        self.n_pinned += n_bytes // self._tree.stride
+        pin = Pin(way[0] if way else self._tree.root, n_pages, _payloads(way))
+        self._pins.add(pin)
+        return pin
 
-    def _let_go(self, node: Node) -> None:
-        step: Node | None = node
-        while step is not None:
-            step.n_pins -= 1
-            if step.n_pins == 0:
-                self.n_pinned -= self._tree.n_pages_of(step)
-            if _is_evictable(step):
-                self._policy.add(step)
-            step = step.parent
+    def _remove(self, pin: Pin) -> None:
+        if pin not in self._pins:
+            raise ValueError("expected a pin that is still held, got one that was let go")
+        self._pins.remove(pin)
 
-    def _n_pages_down_to(self, node: Node) -> int:
-        n_bytes, step = 0, node
-        while step.parent is not None:
-            n_bytes += len(step.key)
-            step = step.parent
-        return n_bytes // self._tree.stride
+    def _let_go(self, way: list[Node]) -> None:
+        n_bytes = 0
+        for node in way:
+            node.n_pins -= 1
+            if node.n_pins == 0:
+                n_bytes += len(node.key)
+        self.n_pinned -= n_bytes // self._tree.stride
+        if way and _is_evictable(way[0]):
+            self._policy.add(way[0])
 
 
 def _is_evictable(node: Node) -> bool:
     return not node.children and node.n_pins == 0 and node.parent is not None
 
 
-def _payloads_down_to(node: Node) -> list[Any]:
-    runs = []
-    step: Node | None = node
-    while step is not None:
-        if step.payloads is not None:
-            runs.append(step.payloads)
+def _way_to(node: Node) -> list[Node]:
+    """Return a node and all above it but the root, the deepest first."""
+    way, step = [], node
+    while step.parent is not None:
+        way.append(step)
         step = step.parent
-    return [payload for run in reversed(runs) for payload in run]
+    return way
+
+
+def _payloads(way: list[Node]) -> list[Any]:
+    """Return the payloads down a way; empty for a tree without payloads."""
+    if not way or way[0].payloads is None:
+        return []
+    return [payload for node in reversed(way) for payload in node.payloads or ()]

@@ -42,9 +42,10 @@ class Node:
     n_pins
         How many holders of a pin go through this node.
     stamp, n_hits, born
-        Sequence number of the last touch, touches since insertion, sequence number of that.
-    epoch, slot, ticket
-        A policy's own: when the node was marked, where it stands, which entry is its last.
+        Sequence number of the last use, uses since insertion, sequence number of that.
+    epoch, slot, ticket, past
+        A policy's own: when the node was marked, where it stands, which entry is its last, what is
+        remembered of its pages.
     """
 
     __slots__ = (
@@ -55,6 +56,7 @@ class Node:
         "n_hits",
         "n_pins",
         "parent",
+        "past",
         "payloads",
         "slot",
         "stamp",
@@ -73,6 +75,7 @@ class Node:
         self.epoch = 0
         self.slot: int | None = None
         self.ticket: int | None = None
+        self.past: Any = None
 
 
 class RadixTree:
@@ -133,7 +136,7 @@ class RadixTree:
             node.key[:bytes_upper], node.parent, None if payloads is None else payloads[:n_upper]
         )
         upper.n_pins, upper.stamp, upper.n_hits = node.n_pins, node.stamp, node.n_hits
-        upper.born, upper.epoch = node.born, node.epoch
+        upper.born, upper.epoch, upper.past = node.born, node.epoch, node.past
         node.parent.children[node.key[: self.stride]] = upper
         node.key = node.key[bytes_upper:]
         node.payloads = None if payloads is None else payloads[n_upper:]
@@ -155,19 +158,20 @@ class RadixTree:
 
         Returns the payloads of the dropped pages; empty for a tree without payloads.
         """
+        assert n_pages > 0
         assert not leaf.children
-        assert leaf.parent is not None
-        left = self.n_pages_of(leaf) - n_pages
-        assert left >= 0
+        n_bytes = len(leaf.key) - n_pages * self.stride
+        assert n_bytes >= 0
         self.n_pages -= n_pages
-        if left == 0:
-            del leaf.parent.children[leaf.key[: self.stride]]
+        if n_bytes:
+            leaf.key = leaf.key[:n_bytes]
         else:
-            leaf.key = leaf.key[: left * self.stride]
+            assert leaf.parent is not None
+            del leaf.parent.children[leaf.key[: self.stride]]
         if leaf.payloads is None:
             return []
-        dropped = leaf.payloads[left:]
-        leaf.payloads = leaf.payloads[:left]
+        dropped = leaf.payloads[-n_pages:]
+        del leaf.payloads[-n_pages:]
         return dropped
 
     def nodes(self) -> Iterator[Node]:

@@ -13,6 +13,7 @@ leaves by changing places with the last: drawing a victim costs O(1), whatever t
 """
 
 import random
+from collections.abc import Sequence
 
 from triskele.serve.cache.radix import Node
 
@@ -34,27 +35,26 @@ class RandomizedLeafToken:
         if capacity < 1:
             raise ValueError(f"expected a capacity of at least one page, got {capacity}")
         self._capacity = capacity
-        self._rng = rng
+        self._draw = rng.random
         self._leaves: list[Node] = []
         self._marked: list[Node] = []
         self.phase = 1
         self.n_marked_pages = 0
 
-    def touch(self, node: Node, n_pages: int) -> None:
-        """Mark a run and the way to it; a first touch beyond the capacity begins the next phase."""
-        if node.epoch == self.phase:
-            return
-        stride = len(node.key) // n_pages
-        way = self._unmarked_way(node)
-        if self.n_marked_pages + sum(len(run.key) for run in way) // stride > self._capacity:
+    def use(self, key: bytes, way: Sequence[Node], *, stride: int, is_new: bool) -> None:
+        """Mark the way; a first use beyond the capacity begins the next phase."""
+        fresh = self._unmarked(way)
+        n_fresh = sum([len(node.key) for node in fresh]) // stride
+        if self.n_marked_pages + n_fresh > self._capacity:
             self._begin_phase()
-            way = self._unmarked_way(node)
-        if node.slot is not None:
-            _leave(self._leaves, node)
-            _join(self._marked, node)
-        for run in way:
-            run.epoch = self.phase
-            self.n_marked_pages += len(run.key) // stride
+            fresh = way
+            n_fresh = sum([len(node.key) for node in way]) // stride
+        if fresh and fresh[0].slot is not None:
+            _leave(self._leaves, fresh[0])
+            _join(self._marked, fresh[0])
+        for node in fresh:
+            node.epoch = self.phase
+        self.n_marked_pages += n_fresh
 
     def add(self, leaf: Node) -> None:
         """Take up a leaf on the side that its mark says."""
@@ -70,18 +70,13 @@ class RandomizedLeafToken:
             if not self._marked:
                 return None
             self._begin_phase()
-        return self._leaves[int(self._rng.random() * len(self._leaves))]
+        return self._leaves[int(self._draw() * len(self._leaves))]
 
-    def _unmarked_way(self, node: Node) -> list[Node]:
-        """Return the node and what is above it up to the first mark: a phase may have begun since.
-
-        Only the node itself can be a leaf.
-        """
-        way = []
-        step: Node | None = node
-        while step is not None and step.parent is not None and step.epoch != self.phase:
-            way.append(step)
-            step = step.parent
+    def _unmarked(self, way: Sequence[Node]) -> Sequence[Node]:
+        """Return the part of a way that has no mark: what is above a mark is marked."""
+        for n, node in enumerate(way):
+            if node.epoch == self.phase:
+                return way[:n]
         return way
 
     def _begin_phase(self) -> None:
@@ -101,10 +96,10 @@ class RandomLeaf:
     grain: int | None = 1
 
     def __init__(self, rng: random.Random) -> None:
-        self._rng = rng
+        self._draw = rng.random
         self._leaves: list[Node] = []
 
-    def touch(self, node: Node, n_pages: int) -> None:
+    def use(self, key: bytes, way: Sequence[Node], *, stride: int, is_new: bool) -> None:
         """Do nothing: uses leave no trace."""
 
     def add(self, leaf: Node) -> None:
@@ -119,7 +114,7 @@ class RandomLeaf:
         """Draw a leaf."""
         if not self._leaves:
             return None
-        return self._leaves[int(self._rng.random() * len(self._leaves))]
+        return self._leaves[int(self._draw() * len(self._leaves))]
 
 
 def _join(side: list[Node], leaf: Node) -> None:

@@ -7,6 +7,8 @@ later than it was inserted, because its last child or its last pin went, takes i
 hand: it is as old as what stands there, and the mark it may have earned still spares it.
 """
 
+from collections.abc import Sequence
+
 from triskele.serve.cache.radix import Node
 
 
@@ -34,13 +36,14 @@ class Sieve:
         self._end = _Place(None)
         self._hand = self._end
 
-    def touch(self, node: Node, n_pages: int) -> None:
+    def use(self, key: bytes, way: Sequence[Node], *, stride: int, is_new: bool) -> None:
         """Mark the leaf as used; an interior node keeps the mark until it is a leaf."""
-        place = self._places.get(node)
-        if place is not None:
-            place.is_used = True
-        elif node.stamp != node.born:
-            self._used.add(node)
+        for node in way:
+            place = self._places.get(node)
+            if place is not None:
+                place.is_used = True
+            elif node.stamp != node.born:
+                self._used.add(node)
 
     def add(self, leaf: Node) -> None:
         """Queue a new leaf last, and one that comes back at the hand."""
