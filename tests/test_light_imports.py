@@ -5,10 +5,27 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "tokenizers", "safetensors", "tensorboard", "transformers", "matplotlib")
+HEAVY = (
+    "torch",
+    "tokenizers",
+    "safetensors",
+    "tensorboard",
+    "transformers",
+    "matplotlib",
+    "pyarrow",
+    "rich",
+    "tyro",
+)
+MODULES = (
+    "triskele",
+    "triskele.cli",
+    "triskele.serve.cache",
+    "triskele.serve.routing",
+    "triskele.serve.simulate",
+)
 
 
-@pytest.mark.parametrize("module", ["triskele", "triskele.cli", "triskele.serve.cache"])
+@pytest.mark.parametrize("module", MODULES)
 def test_import_is_light(module: str) -> None:
     script = f"import sys, {module}; print(*sorted(set(sys.modules) & set({HEAVY!r})))"
     done = subprocess.run(

@@ -23,6 +23,11 @@ class Command:
 
 COMMANDS = {
     "train": Command("triskele.train.__main__", "main", "Pretrain a language model from text."),
+    "simulate": Command(
+        "triskele.serve.simulate.__main__",
+        "main",
+        "Compare routing and eviction policies on a simulated fleet of LLM workers.",
+    ),
     "demo": Command(
         "triskele.train.__main__",
         "demo_main",
@@ -75,6 +80,7 @@ def _usage() -> str:
             "",
             "  triskele demo --out demo",
             "  triskele train --data book.txt --out run",
+            "  triskele simulate --workload gsp --compare cache-aware round-robin",
             "",
         ]
     )

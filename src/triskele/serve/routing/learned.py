@@ -1,0 +1,325 @@
+"""LBGR, learning-based greedy routing: to the worker where a request costs the least time.
+
+Of each worker a regression predicts the time to this request's first token, u_w + x_w (what is
+before it, and its own prefill of the tokens that the worker does not hold), and the time per token
+t_w of its answer of n expected tokens. KVRouting's router (arXiv 2601.18999) takes the smallest
+latency. Taken alone that is myopic: it spreads every prefix over the fleet, and the work that this
+makes is paid by others. So the choice here is the smallest
+
+    u_w + x_w + n·t_w + x_w·[ λ(2u_w + x_w) / 2(1−ρ) + r_w + q_w + κρ/(1−ρ) ]
+
+The bracket is how many others wait because of one second of work: λ(2u + x)/2(1−ρ) is the marginal
+delay of those still to come, exact for an M/G/1 queue of arrival rate λ and load ρ (Hyytiä,
+Penttinen and Aalto, 2012, on dispatching with queue-specific job sizes); r_w answers run and q_w
+requests are queued that will run when this prefill interrupts them; κρ/(1−ρ) prices what the fleet
+loses when a prefix is held twice and other pages have to go for it.
+
+The router reads no clock. Work per decision: one pass over the prompt's hashes to look its holders
+up and to enter it, and a few vector operations over the workers.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from triskele.serve.cache import EvictionPolicy, least_recently_used
+from triskele.serve.routing.accuracy import ErrorReport, Errors
+from triskele.serve.routing.demand import AnswerLengths, Demand
+from triskele.serve.routing.mirror import CacheMirror
+from triskele.serve.routing.queues import (
+    ATTENDED,
+    CONTEXT,
+    PER_CONTEXT,
+    QUEUED,
+    RUNNING,
+    Queues,
+    Ticket,
+    new_work,
+)
+from triskele.serve.routing.regression import FleetRegression, Floats
+from triskele.serve.routing.roster import Roster
+from triskele.serve.routing.router import Outcome, Phase, Request, Worker
+
+# Priors of the features' coefficients, in seconds: a worker of today prefills a thousand tokens in
+# a tenth of a second, and gives a token of an answer in twenty milliseconds.
+TTFT_PRIOR = (0.02, 0.1, 0.0, -0.5, 0.001, 0.0), (0.25, 0.5, 0.05, 2.5, 0.01, 0.1)
+PACE_PRIOR = (0.02, 0.0, 0.0, 0.0, 0.0001, 0.005), (0.1, 0.025, 1e-4, 1e-4, 0.0025, 0.05)
+
+# Costs that differ by a hundredth differ by less than is known of them. Without this, an idle fleet
+# would send all to the one of equal workers that happened to seem the fastest.
+ALIKE = 0.01
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pricing:
+    """What a second of work on a worker costs beside the request's own time.
+
+    Attributes
+    ----------
+    followers, interrupted
+        Weight of those that come later, and of those that are there.
+    copies
+        κ: what a second copy of a prefix costs the fleet.
+    load
+        Highest load that is believed: ρ above it counts as this.
+    """
+
+    followers: float = 1.0
+    interrupted: float = 1.0
+    copies: float = 2.0
+    load: float = 0.9
+
+    def __post_init__(self) -> None:
+        """Refuse a load at which queues never end."""
+        if not 0 <= self.load < 1:
+            raise ValueError(f"expected a highest load from 0 to below 1, got {self.load}")
+        if min(self.followers, self.interrupted, self.copies) < 0:
+            raise ValueError(f"expected weights of at least 0, got {self}")
+
+
+class LearnedGreedy:
+    """LBGR.
+
+    Parameters
+    ----------
+    page_size
+        Tokens per page of the requests' keys.
+    eviction
+        Makes the eviction policy of a worker's mirror from its capacity: the workers' own.
+    default_pages
+        Capacity of a worker that does not say.
+    pricing
+        What a second of work costs; all weights 0 is the greedy rule of the paper.
+    window
+        Seconds over which arrivals and load are averaged.
+    """
+
+    def __init__(
+        self,
+        *,
+        page_size: int,
+        eviction: Callable[[int], EvictionPolicy] = lambda _: least_recently_used(),
+        default_pages: int = 16_384,
+        pricing: Pricing | None = None,
+        window: float = 30.0,
+    ) -> None:
+        if page_size < 1:
+            raise ValueError(f"expected pages of at least one token, got {page_size}")
+        self._page_size = page_size
+        self._pricing = pricing or Pricing()
+        self._roster = Roster()
+        self._mirror = CacheMirror(eviction, default_pages=default_pages)
+        self._queues = Queues()
+        self._demand = Demand(window=window)
+        self._lengths = AnswerLengths()
+        self._ttft = FleetRegression(*TTFT_PRIOR)
+        self._pace = FleetRegression(*PACE_PRIOR)
+        self._held: Floats = np.zeros(0)
+        self._n_sent = 0
+        self._turns: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self._ttft_errors, self._latency_errors = Errors(), Errors()
+
+    def choose(self, request: Request, workers: Sequence[Worker], now: float) -> Worker:
+        """Return the worker where the request costs the least time."""
+        self._update(workers)
+        if self._queues.ticket(request.id) is not None:
+            raise ValueError(f"expected a request not in flight, got id {request.id} again")
+        hashes: list[int] = np.frombuffer(request.key, "<u8").tolist()
+        self._mirror.n_pages(hashes, self._roster.mask, self._held)
+        new, attended = new_work(self._held, self._page_size, request.n_prompt)
+        by_ttft, by_pace = self._ttft.coefficients(now), self._pace.coefficients(now)
+        queues = self._queues
+        queues.elapse(now, by_ttft)
+        features = queues.features
+        # x, u and t of the formula; nothing takes less than a microsecond.
+        own = np.maximum(by_ttft[QUEUED] * new + by_ttft[ATTENDED] * attended, 1e-6)
+        before = np.maximum(np.einsum("fw,fw->w", by_ttft, features), 0.0)
+        context = PER_CONTEXT * request.n_prompt
+        pace = np.einsum("fw,fw->w", by_pace, features)
+        pace += by_pace[RUNNING] + context * by_pace[CONTEXT]
+        n_output: float | None = request.n_output
+        if n_output is None:
+            n_output = self._lengths.expect(request.kind)
+        ttft = before + own
+        pace = np.maximum(pace, 1e-6)
+        latency = ttft + max(n_output - 1.0, 0.0) * pace
+        cost = latency + own * self._price(before, own, now)
+        slot = self._cheapest(cost)
+        self._demand.add(float(own[slot]))
+        ticket = Ticket(
+            slot=slot,
+            n_prompt=request.n_prompt,
+            new=float(new[slot]),
+            attended=float(attended[slot]),
+            features=features[:, slot].copy(),
+            ttft=float(ttft[slot]),
+            pace=float(pace[slot]),
+            latency=float(latency[slot]),
+            kind=request.kind,
+            promised=self._mirror.send(slot, request.key, hashes),
+        )
+        queues.send(request.id, ticket, now)
+        return self._roster.worker(slot)
+
+    def observe(self, outcome: Outcome, now: float) -> None:
+        """Learn from a first token, an end or a failure."""
+        ticket = self._queues.ticket(outcome.request_id)
+        if ticket is None or self._roster.names[ticket.slot] != outcome.worker:
+            return
+        if ticket.first_token is None:
+            self._mirror.arrive(ticket.slot, ticket.promised)
+            if outcome.phase is not Phase.FAILED:
+                self._learn_ttft(ticket, outcome, now)
+            if outcome.phase is Phase.FIRST_TOKEN:
+                self._queues.first_token(ticket, outcome.latency, now)
+        if outcome.phase is Phase.FIRST_TOKEN:
+            return
+        self._queues.end(outcome.request_id, now)
+        if outcome.phase is Phase.FINISHED:
+            self._learn_pace(ticket, outcome, now)
+
+    def predicted(self, request_id: int) -> tuple[float, float] | None:
+        """Return what was predicted of a request in flight: TTFT and latency in seconds."""
+        ticket = self._queues.ticket(request_id)
+        return None if ticket is None else (ticket.ttft, ticket.latency)
+
+    def errors(self) -> dict[str, ErrorReport | None]:
+        """Return how good the last predictions were, of ``ttft`` and ``latency``."""
+        return {"ttft": self._ttft_errors.report(), "latency": self._latency_errors.report()}
+
+    def stored(self, worker: str, hashes: Sequence[int]) -> None:
+        """Take a worker's word that it holds these pages."""
+        slot = self._roster.slot(worker)
+        if slot is not None:
+            self._mirror.stored(slot, hashes)
+
+    def removed(self, worker: str, hashes: Sequence[int]) -> None:
+        """Take a worker's word that it has evicted these pages."""
+        slot = self._roster.slot(worker)
+        if slot is not None:
+            self._mirror.removed(slot, hashes)
+
+    def cleared(self, worker: str) -> None:
+        """Take a worker's word that it holds nothing."""
+        slot = self._roster.slot(worker)
+        if slot is not None:
+            self._mirror.cleared(slot)
+
+    def state(self) -> dict[str, Any]:
+        """Return what has been learned, as plain values that JSON can hold.
+
+        Requests in flight are not part of it: their outcomes are ignored by who restores it.
+        """
+        return {
+            "page_size": self._page_size,
+            "workers": list(self._roster.names),
+            "ttft": self._ttft.state(),
+            "pace": self._pace.state(),
+            "lengths": self._lengths.state(),
+            "demand": self._demand.state(),
+            "turns": self._turns.tolist(),
+            "caches": self._mirror.state(),
+        }
+
+    def restore(self, state: dict[str, Any], workers: Sequence[Worker], now: float) -> None:
+        """Take up what :meth:`state` returned, for the workers that are there now.
+
+        Only into a router that has not routed yet. A worker that was not there then begins cold.
+        """
+        if self._roster.names:
+            raise ValueError("expected a router that has not routed yet")
+        if state["page_size"] != self._page_size:
+            raise ValueError(
+                f"expected the state of pages of {self._page_size} tokens, got {state['page_size']}"
+            )
+        self._roster.recall(state["workers"])
+        self._ttft.restore(state["ttft"], now)
+        self._pace.restore(state["pace"], now)
+        self._lengths.restore(state["lengths"])
+        self._demand.restore(state["demand"], now)
+        self._update(workers)
+        self._turns[: len(state["turns"])] = state["turns"]
+        self._n_sent = int(self._turns.max())
+        present = set(self._roster.present.tolist())
+        self._mirror.restore(state["caches"], present)
+
+    def check(self) -> None:
+        """Assert what must always hold; for tests."""
+        self._queues.check()
+        self._mirror.check()
+        self._ttft.check()
+        self._pace.check()
+
+    def _update(self, workers: Sequence[Worker]) -> None:
+        """Let workers join and leave; who comes back begins cold."""
+        joined, left = self._roster.update(workers)
+        n_slots = len(self._roster)
+        if n_slots > len(self._held):
+            self._queues.grow(n_slots)
+            if n_slots > self._ttft.own.shape[1]:
+                self._ttft.grow(n_slots)
+                self._pace.grow(n_slots)
+            self._held = np.zeros(n_slots)
+            self._turns = np.concatenate(
+                [self._turns, np.zeros(n_slots - len(self._turns), dtype=np.int64)]
+            )
+        for name in left:
+            slot = self._roster.slot(name)
+            assert slot is not None
+            self._mirror.leave(slot)
+            self._queues.drop(slot)
+        for worker in joined:
+            slot = self._roster.slot(worker.name)
+            assert slot is not None
+            self._mirror.join(slot, worker.n_pages)
+
+    def _price(self, before: Floats, own: Floats, now: float) -> Floats:
+        """Return the bracket of the formula, (n_slots,)."""
+        pricing, n_workers = self._pricing, len(self._roster.present)
+        rate, work = self._demand.arrive(now)
+        load = min(pricing.load, work / n_workers)
+        idle = 1.0 - load
+        followers = pricing.followers * rate / n_workers / (2 * idle)
+        price = followers * (2 * before + own) + pricing.copies * load / idle
+        price += pricing.interrupted * (self._queues.features[RUNNING] + self._queues.waiting)
+        return np.asarray(price)
+
+    def _cheapest(self, cost: Floats) -> int:
+        """Return the slot of the lowest cost; of those alike, what was sent to longest ago."""
+        present = self._roster.present
+        offered = cost[present]
+        ties = present[offered <= offered.min() * (1 + ALIKE)]
+        slot = int(ties[0] if len(ties) == 1 else ties[self._turns[ties].argmin()])
+        self._n_sent += 1
+        self._turns[slot] = self._n_sent
+        return slot
+
+    def _learn_ttft(self, ticket: Ticket, outcome: Outcome, now: float) -> None:
+        x = ticket.features.copy()
+        new, attended = ticket.new, ticket.attended
+        if outcome.n_cached is not None:
+            exact = new_work(np.array([float(outcome.n_cached)]), 1, ticket.n_prompt)
+            new, attended = float(exact[0][0]), float(exact[1][0])
+        x[QUEUED] += new
+        x[ATTENDED] += attended
+        ttft = outcome.latency
+        if outcome.phase is Phase.FIRST_TOKEN:
+            self._ttft_errors.add(ticket.ttft, outcome.latency)
+        else:
+            # Nobody saw the first token: the answer came as a whole.
+            ttft = max(ttft - max(outcome.n_output - 1, 0) * ticket.pace, 0.0)
+        scale = 0.02 + 0.3 * ticket.ttft
+        self._ttft.update(ticket.slot, x, ttft, scale=scale, now=now)
+
+    def _learn_pace(self, ticket: Ticket, outcome: Outcome, now: float) -> None:
+        self._lengths.observe(ticket.kind, outcome.n_output)
+        self._latency_errors.add(ticket.latency, outcome.latency)
+        if outcome.n_output > 1 and ticket.first_token is not None:
+            x = ticket.features.copy()
+            x[RUNNING] += 1
+            x[CONTEXT] += PER_CONTEXT * ticket.n_prompt
+            pace = max(outcome.latency - ticket.first_token, 0.0) / (outcome.n_output - 1)
+            self._pace.update(ticket.slot, x, pace, scale=0.01 + 0.3 * ticket.pace, now=now)

@@ -1,0 +1,145 @@
+"""What the workers' caches hold, as far as a router can know: mirrors, or the workers' own events.
+
+A mirror is the worker's own kind of cache, of its capacity and under its eviction policy, told of
+every request that is sent there, in order. A worker that serves in that order will find what the
+mirror says, even for requests that still wait: the mirror is ahead of the worker by its queue.
+
+A worker that sends key-value events is believed instead, for what it has computed; for what it has
+been promised and has not computed yet, there is a note of each request on its way.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from triskele.serve.cache import EvictionPolicy, PrefixCache
+from triskele.serve.routing.holders import HolderIndex
+
+PolicyOf = Callable[[int], EvictionPolicy]
+
+
+class CacheMirror:
+    """How many pages of a prompt each worker will find in its cache.
+
+    Parameters
+    ----------
+    policy
+        Makes the eviction policy of a worker's mirror from its capacity in pages.
+    default_pages
+        Capacity of a mirror whose worker does not say.
+    """
+
+    def __init__(self, policy: PolicyOf, *, default_pages: int) -> None:
+        self._policy = policy
+        self._default_pages = default_pages
+        self._index = HolderIndex()
+        self._promised = HolderIndex()
+        self._mirrors: dict[int, PrefixCache] = {}
+        # Of each worker that sends events: its promised pages, and by how many requests.
+        self._promises: dict[int, Counter[int]] = {}
+
+    def join(self, slot: int, n_pages: int | None) -> None:
+        """Begin with an empty cache for a worker, of ``n_pages`` if it says so."""
+        self.leave(slot)
+        capacity = self._default_pages if n_pages is None else n_pages
+        self._mirrors[slot] = PrefixCache(capacity, self._policy(max(1, capacity)))
+
+    def leave(self, slot: int) -> None:
+        """Forget all that a worker holds."""
+        if self._mirrors.pop(slot, None) is not None:
+            self._index.clear(slot)
+            self._promised.remove(slot, self._promises.pop(slot, ()))
+
+    def n_pages(self, hashes: Sequence[int], among: int, out: NDArray[np.float64]) -> None:
+        """Write how many leading pages each slot holds into ``out``, (n_slots,)."""
+        out[:] = 0.0
+        self._index.spread(hashes, among, out)
+        if len(self._promised):
+            self._promised.spread(hashes, among, out)
+
+    def size(self, slot: int) -> int:
+        """Return how many pages a worker's mirror holds."""
+        return self._mirrors[slot].n_pages
+
+    def send(self, slot: int, key: bytes, hashes: Sequence[int]) -> Sequence[int]:
+        """Note that a prompt is on its way to a worker; returns what it promises."""
+        promises = self._promises.get(slot)
+        if promises is not None:
+            promises.update(hashes)
+            self._promised.store(slot, hashes)
+            return hashes
+        done = self._mirrors[slot].insert(key, hashes)
+        # After the evicted pages come those of the prompt that were there or found no room.
+        self._index.remove(slot, done.freed[: len(done.freed) - (len(hashes) - done.n_added)])
+        self._index.store(slot, hashes[done.n_found : done.n_found + done.n_added])
+        return ()
+
+    def arrive(self, slot: int, promised: Sequence[int]) -> None:
+        """Note that what :meth:`send` returned is kept, or has failed: no promise any more."""
+        promises = self._promises.get(slot)
+        if promises is not None:
+            promises.subtract(promised)
+            kept = [page for page in promised if promises[page] <= 0]
+            for page in kept:
+                del promises[page]
+            self._promised.remove(slot, kept)
+
+    def stored(self, slot: int, hashes: Sequence[int]) -> None:
+        """Take a worker's own word that it holds these pages; from now on only its word counts.
+
+        Nobody is believed before :meth:`join` and after :meth:`leave`.
+        """
+        if self._listen(slot):
+            self._index.store(slot, hashes)
+
+    def removed(self, slot: int, hashes: Sequence[int]) -> None:
+        """Take a worker's own word that it has evicted these pages."""
+        if self._listen(slot):
+            self._index.remove(slot, hashes)
+
+    def cleared(self, slot: int) -> None:
+        """Take a worker's own word that it holds nothing."""
+        if self._listen(slot):
+            self._index.clear(slot)
+
+    def state(self) -> dict[str, list[str]]:
+        """Return the keys in each mirror by slot, as hexadecimal text."""
+        return {
+            str(slot): [key.hex() for key in mirror.leaf_keys()]
+            for slot, mirror in self._mirrors.items()
+        }
+
+    def restore(self, state: dict[str, list[str]], slots: set[int]) -> None:
+        """Fill the mirrors of these slots with what :meth:`state` returned."""
+        for text, keys in state.items():
+            slot = int(text)
+            if slot in slots:
+                for key in map(bytes.fromhex, keys):
+                    self.send(slot, key, np.frombuffer(key, "<u8").tolist())
+
+    def check(self) -> None:
+        """Assert what must always hold; for tests."""
+        assert self._promises.keys() <= self._mirrors.keys()
+        for slot, mirror in self._mirrors.items():
+            mirror.check()
+            promises = self._promises.get(slot)
+            if promises is None:
+                assert self._index.count(slot) == mirror.n_pages
+                assert self._promised.count(slot) == 0
+            else:
+                assert mirror.n_pages == 0
+                assert self._promised.count(slot) == len(promises)
+                assert min(promises.values(), default=1) > 0
+
+    def _listen(self, slot: int) -> bool:
+        """Let a worker's word count, if it is there."""
+        mirror = self._mirrors.get(slot)
+        if mirror is None:
+            return False
+        if slot not in self._promises:
+            self._promises[slot] = Counter()
+            self._index.clear(slot)
+            mirror.clear()
+        return True

@@ -1,0 +1,129 @@
+"""The names of routers and eviction policies, and what they stand for.
+
+A policy of the command line is a router and what the workers evict by. Whoever mirrors the workers'
+caches is told their eviction policy, as a gateway is by its configuration; what a randomized one
+draws on a worker its mirror cannot know, and draws for itself.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from triskele.serve.cache import (
+    EvictionPolicy,
+    GittinsLeaves,
+    RandomizedLeafToken,
+    RandomLeaf,
+    Sieve,
+    first_in_first_out,
+    least_frequently_used,
+    least_recently_used,
+    segmented,
+)
+from triskele.serve.routing import (
+    CacheAware,
+    ConsistentHash,
+    LearnedGreedy,
+    OverlapCost,
+    PrefixAffinity,
+    Pricing,
+    Router,
+    least_loaded,
+    power_of_two,
+    random_choice,
+    round_robin,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a router may need to be made.
+
+    Attributes
+    ----------
+    page_size
+        Tokens per page.
+    rng
+        The source of its draws.
+    eviction
+        Makes the workers' eviction policy from a capacity in pages.
+    """
+
+    page_size: int
+    rng: np.random.Generator
+    eviction: Callable[[int], EvictionPolicy]
+
+
+ROUTERS: dict[str, Callable[[Surroundings], Router]] = {
+    "lbgr": lambda given: LearnedGreedy(page_size=given.page_size, eviction=given.eviction),
+    "lbgr-greedy": lambda given: LearnedGreedy(
+        page_size=given.page_size,
+        eviction=given.eviction,
+        pricing=Pricing(followers=0.0, interrupted=0.0, copies=0.0),
+    ),
+    "cache-aware": lambda given: CacheAware(given.rng),
+    "prefix-affinity": lambda given: PrefixAffinity(given.rng),
+    "dynamo": lambda given: OverlapCost(given.rng),
+    "consistent-hash": lambda given: ConsistentHash(),
+    "least-loaded": lambda given: least_loaded(given.rng),
+    "power-of-two": lambda given: power_of_two(given.rng),
+    "round-robin": lambda given: round_robin(),
+    "random": lambda given: random_choice(given.rng),
+}
+
+EVICTIONS: dict[str, Callable[[int, random.Random], EvictionPolicy]] = {
+    "lru": lambda n_pages, rng: least_recently_used(),
+    "lfu": lambda n_pages, rng: least_frequently_used(),
+    "slru": lambda n_pages, rng: segmented(),
+    "fifo": lambda n_pages, rng: first_in_first_out(),
+    "sieve": lambda n_pages, rng: Sieve(),
+    "rlt": RandomizedLeafToken,
+    "gittins": GittinsLeaves,
+    "random": lambda n_pages, rng: RandomLeaf(rng),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A router and an eviction policy, by name."""
+
+    router: str
+    eviction: str
+
+    def __post_init__(self) -> None:
+        """Refuse names that nobody knows."""
+        for kind, name, known in (
+            ("router", self.router, ROUTERS.keys()),
+            ("eviction", self.eviction, EVICTIONS.keys()),
+        ):
+            if name not in known:
+                raise ValueError(f"no {kind} {name!r}; there are: {', '.join(known)}")
+
+    @classmethod
+    def parse(cls, text: str, *, eviction: str) -> "Policy":
+        """Read ``router`` or ``router+eviction``; ``eviction`` is what the former means."""
+        router, plus, own = text.partition("+")
+        return cls(router, own if plus else eviction)
+
+    @property
+    def label(self) -> str:
+        """Both names, as the command line takes them."""
+        return f"{self.router}+{self.eviction}"
+
+    def evict(self, seed: int) -> Callable[[int, int], EvictionPolicy]:
+        """Return what makes a worker's eviction policy from its capacity and its number."""
+        make = EVICTIONS[self.eviction]
+        return lambda n_pages, number: make(n_pages, random.Random(f"{seed}, worker {number}"))
+
+    def route(self, seed: int, *, page_size: int) -> Router:
+        """Return a new router for pages of ``page_size`` tokens."""
+        make, draws = EVICTIONS[self.eviction], random.Random(f"{seed}, mirrors")
+        return ROUTERS[self.router](
+            Surroundings(
+                page_size=page_size,
+                rng=np.random.default_rng(seed),
+                eviction=lambda n_pages: make(n_pages, draws),
+            )
+        )

@@ -1,0 +1,69 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from triskele.serve.routing import Worker
+from triskele.serve.routing.roster import Roster
+
+A, B, C = Worker("a"), Worker("b"), Worker("c", 8)
+
+
+@given(st.lists(st.lists(st.sampled_from("abcdef"), min_size=1, unique=True), max_size=8))
+def test_every_name_keeps_its_slot_and_only_those_given_are_present(
+    fleets: list[list[str]],
+) -> None:
+    roster, slots, before = Roster(), dict[str, int](), set[str]()
+    for names in fleets:
+        workers = tuple(Worker(name) for name in names)
+        joined, left = roster.update(workers)
+        assert [worker.name for worker in joined] == [n for n in names if n not in before]
+        assert left == sorted(before - set(names))
+        for worker in workers:
+            slot = roster.slot(worker.name)
+            assert slot is not None
+            assert slots.setdefault(worker.name, slot) == slot
+            assert roster.worker(slot) == worker
+        assert [roster.names[slot] for slot in roster.present] == names
+        assert roster.mask == sum(1 << slots[name] for name in names)
+        before = set(names)
+    assert len(roster) == len(slots)
+
+
+def test_who_is_the_same_as_before_neither_joins_nor_leaves() -> None:
+    roster, fleet = Roster(), [A, B]
+    assert roster.update(fleet) == ([A, B], [])
+    assert roster.update(fleet) == ([], [])
+    assert roster.update((A, Worker("b"))) == ([], [])
+    fleet.append(C)
+    assert roster.update(fleet) == ([C], [])
+    assert roster.update((C, B, A)) == ([], [])
+
+
+def test_a_worker_with_another_cache_is_another_worker() -> None:
+    roster = Roster()
+    roster.update((A, B))
+    larger = Worker("b", 100)
+    assert roster.update((A, larger)) == ([larger], ["b"])
+    assert roster.slot("b") == 1
+    assert roster.worker(1) is larger
+
+
+def test_after_all_have_left_everyone_comes_back() -> None:
+    roster, fleet = Roster(), (A, B)
+    for nobody in ((), [], ()):
+        with pytest.raises(ValueError, match="at least one worker, got none"):
+            roster.update(nobody)
+    roster.update(fleet)
+    with pytest.raises(ValueError, match="at least one worker, got none"):
+        roster.update(())
+    assert roster.update(fleet) == ([A, B], ["a", "b"])
+    assert roster.update(fleet) == ([], [])
+
+
+def test_names_of_an_earlier_time_keep_their_slots_and_are_absent() -> None:
+    roster = Roster()
+    roster.recall(["x", "b", "a"])
+    assert roster.slot("nobody") is None
+    assert roster.mask == 0
+    assert roster.update((A, C)) == ([A, C], [])
+    assert (roster.slot("a"), roster.slot("c"), len(roster)) == (2, 3, 4)
