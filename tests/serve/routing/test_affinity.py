@@ -122,6 +122,13 @@ def test_trees_that_are_full_are_equal_and_share_what_nobody_knows(make: Any) ->
     assert min(counts.values()) > 60
 
 
+@pytest.mark.parametrize("make", [CacheAware, PrefixAffinity])
+def test_prompts_shorter_than_a_page_do_not_all_go_to_the_smallest_tree(make: Any) -> None:
+    script, _, other = warmed(make(rng()), 4)
+    counts = Counter(script.send() for _ in range(200))
+    assert 70 < counts[other] < 130
+
+
 def queued(router: Router, n: int) -> tuple[Script, str, str]:
     """Let ``n`` requests of one prefix wait at its holder, and none at the other worker."""
     script = Script(router, AB)
@@ -202,6 +209,16 @@ def test_overlap_cost_adds_up_as_by_hand() -> None:
     assert costs(router) == ([3, 0], [8, 0])
     router.observe(finished(2, "a"), 0.0)
     assert costs(router) == ([0, 0], [0, 0])
+
+
+@pytest.mark.parametrize(("weight", "expected"), [(0.0, "b"), (2.0, "b"), (3.0, "a")])
+def test_the_weight_is_of_blocks_to_prefill(weight: float, expected: str) -> None:
+    router = OverlapCost(rng(), prefill_weight=weight)
+    router.choose(prompt(0, *pages_of(1, 10)), workers("a"), 0.0)
+    router.observe(first_token(0, "a"), 0.0)
+    # 2·weight + 10 + 6 at a, 6·weight + 0 + 6 at b.
+    shared = (*pages_of(1, 4), *pages_of(2, 2))
+    assert router.choose(prompt(1, *shared), AB, 0.0).name == expected
 
 
 def test_all_that_is_known_costs_no_prefill_but_still_its_room() -> None:

@@ -330,6 +330,20 @@ def test_work_costs_the_time_of_those_that_it_interrupts(interrupted: float, exp
     assert router.choose(request, workers("ab"), 3.0).name == expected
 
 
+@pytest.mark.parametrize(("followers", "expected"), [(0.0, "b"), (1.0, "a")])
+def test_work_costs_the_delay_of_those_that_follow(followers: float, expected: str) -> None:
+    router = learned(pricing=Pricing(followers=followers, interrupted=0, copies=0))
+    fleet, prefix = workers("ab"), pages_of(1, 500)
+    for number in range(200):
+        now, pages = 0.01 * number, () if number else prefix
+        name = router.choose(prompt(number, *pages), fleet, now).name
+        router.observe(first_token(number, name, 0.022 if number else 0.82), now)
+        router.observe(finished(number, name, 0.09 if number else 0.9), now)
+    # a gets a queue of 0.12 seconds. Of the next, a holds all, and b would take 0.1 seconds.
+    assert router.choose(prompt(500, *prefix, *pages_of(2, 75)), fleet, 2.0).name == "a"
+    assert router.choose(prompt(501, *prefix[:60]), fleet, 2.0).name == expected
+
+
 def test_a_price_on_copies_keeps_prefixes_together_where_caches_are_small() -> None:
     def n_hits(copies: float) -> int:
         router = learned(pricing=Pricing(followers=0, interrupted=0, copies=copies))

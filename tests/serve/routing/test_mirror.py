@@ -96,10 +96,11 @@ def test_news_of_who_is_not_there_are_ignored() -> None:
     mirror = mirror_of()
     mirror.leave(1)
     for slot in (1, 7):
-        mirror.stored(slot, chained(1, 2))
-        mirror.removed(slot, chained(1, 2)[1:])
         mirror.cleared(slot)
+        mirror.removed(slot, chained(1, 2)[1:])
+        mirror.stored(slot, chained(1, 2))
     mirror.check()
+    assert held(mirror, 1, 2) == [0, 0, 0]
     mirror.join(1, CAPACITY)
     assert held(mirror, 1, 2) == [0, 0, 0]
 

@@ -6,11 +6,12 @@ t_w of its answer of n expected tokens. KVRouting's router (arXiv 2601.18999) ta
 latency. Taken alone that is myopic: it spreads every prefix over the fleet, and the work that this
 makes is paid by others. So the choice here is the smallest
 
-    u_w + x_w + n·t_w + x_w·[ λ(2u_w + x_w) / 2(1−ρ) + r_w + q_w + κρ/(1−ρ) ]
+    u_w + x_w + n·t_w + x_w·[ min(λ(2u_w + x_w) / 2(1−ρ), H) + r_w + q_w + κρ/(1−ρ) ]
 
 The bracket is how many others wait because of one second of work: λ(2u + x)/2(1−ρ) is the marginal
 delay of those still to come, exact for an M/G/1 queue of arrival rate λ and load ρ (Hyytiä,
-Penttinen and Aalto, 2012, on dispatching with queue-specific job sizes); r_w answers run and q_w
+Penttinen and Aalto, 2012, on dispatching with queue-specific job sizes), and bounded by H because
+no queue keeps its arrivals when others are shorter; r_w answers run and q_w
 requests are queued that will run when this prefill interrupts them; κρ/(1−ρ) prices what the fleet
 loses when a prefix is held twice and other pages have to go for it.
 
@@ -65,18 +66,22 @@ class Pricing:
         κ: what a second copy of a prefix costs the fleet.
     load
         Highest load that is believed: ρ above it counts as this.
+    horizon
+        Most of those that come later that a second of work is taken to delay: once a queue is that
+        long, others are sent elsewhere.
     """
 
     followers: float = 1.0
     interrupted: float = 1.0
     copies: float = 2.0
     load: float = 0.9
+    horizon: float = 30.0
 
     def __post_init__(self) -> None:
         """Refuse a load at which queues never end."""
         if not 0 <= self.load < 1:
             raise ValueError(f"expected a highest load from 0 to below 1, got {self.load}")
-        if min(self.followers, self.interrupted, self.copies) < 0:
+        if min(self.followers, self.interrupted, self.copies, self.horizon) < 0:
             raise ValueError(f"expected weights of at least 0, got {self}")
 
 
@@ -283,7 +288,8 @@ class LearnedGreedy:
         load = min(pricing.load, work / n_workers)
         idle = 1.0 - load
         followers = pricing.followers * rate / n_workers / (2 * idle)
-        price = followers * (2 * before + own) + pricing.copies * load / idle
+        price = np.minimum(followers * (2 * before + own), pricing.horizon)
+        price += pricing.copies * load / idle
         price += pricing.interrupted * (self._queues.features[RUNNING] + self._queues.waiting)
         return np.asarray(price)
 

@@ -105,7 +105,10 @@ class CacheMirror:
             self._index.clear(slot)
 
     def state(self) -> dict[str, list[str]]:
-        """Return the keys in each mirror by slot, as hexadecimal text."""
+        """Return the keys in each mirror by slot, as hexadecimal text.
+
+        Of a worker that sends events there are none: it is heard of again.
+        """
         return {
             str(slot): [key.hex() for key in mirror.leaf_keys()]
             for slot, mirror in self._mirrors.items()
