@@ -14,6 +14,7 @@ from triskele.serve.cache.eviction import (
     segmented,
 )
 from triskele.serve.cache.gittins import GittinsLeaves
+from triskele.serve.cache.hashing import chained_hashes, chained_key
 from triskele.serve.cache.prefix import Account, Insertion, Match, Pin, PrefixCache
 from triskele.serve.cache.radix import RadixTree, hash_key, token_key
 from triskele.serve.cache.randomized import RandomizedLeafToken, RandomLeaf
@@ -32,6 +33,8 @@ __all__ = [
     "RandomizedLeafToken",
     "RankedLeaves",
     "Sieve",
+    "chained_hashes",
+    "chained_key",
     "first_in_first_out",
     "hash_key",
     "least_frequently_used",

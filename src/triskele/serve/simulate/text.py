@@ -2,15 +2,12 @@
 
 A token is taken to be a fixed number of characters, four unless told otherwise, which is about
 right for English; a text fills its last token, so that no token spans two messages, as none does
-under a chat template. A page is so many tokens; its hash is XXH3 over the hash of the page before
-it and its characters, so that it stands for the page and everything before it.
+under a chat template. A page is so many tokens.
 """
 
 from dataclasses import dataclass
 
-import xxhash
-
-from triskele.serve.cache.radix import HASH_BYTES
+from triskele.serve.cache import chained_hashes
 
 FILLER = "\0"
 BYTES_PER_CHARACTER = 4
@@ -54,9 +51,4 @@ class TextPages:
         """
         data = text.encode("utf-32-le", "surrogatepass")
         step = self.page_size * self.characters_per_token * BYTES_PER_CHARACTER
-        hashes = []
-        for at in range(0, len(data) - step + 1, step):
-            page = data[at : at + step]
-            above = xxhash.xxh3_64_intdigest(above.to_bytes(HASH_BYTES, "little") + page)
-            hashes.append(above)
-        return hashes
+        return chained_hashes(data, step, above=above)
