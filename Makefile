@@ -1,14 +1,15 @@
 # `make demo` and `make test` are all a newcomer needs; each sets up .venv by itself.
 
 PYTHON ?= python3
-# Where docs-train.txt.xz and docs-val.txt.xz lie, for `make bench`.
+# For `make bench`: where docs-train.txt.xz and docs-val.txt.xz lie, and where the traces.
 DATA   ?= ../shared/data/corpus
+TRACES ?= ../shared/data/traces
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check lint format bench clean
+.PHONY: demo test check lint format serving-table bench clean
 
 demo: $(READY)
 	$(BIN)/triskele demo --out demo
@@ -28,11 +29,20 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The table of the KVRouting paper, simulated again with its constants.
+serving-table: $(READY)
+	$(BIN)/python -m benchmarks.claims.serving_table --published
+
 bench: $(READY)
 	$(BIN)/pytest benchmarks/micro --benchmark-only
 	$(BIN)/python -m benchmarks.claims.spectral_accuracy
 	$(BIN)/python -m benchmarks.claims.optimizer_step
 	$(BIN)/python -m benchmarks.claims.steps_to_target --data $(DATA)
+	$(BIN)/python -m benchmarks.claims.eviction --data $(TRACES)
+	$(BIN)/python -m benchmarks.claims.decision_cost
+	$(BIN)/python -m benchmarks.claims.serving_table --data $(TRACES)
+	$(BIN)/python -m benchmarks.claims.ablation --data $(TRACES)
+	$(BIN)/python -m benchmarks.claims.simulator_scale
 
 clean:
 	rm -rf $(VENV) demo

@@ -19,6 +19,8 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from rich.console import Console
+from rich.table import Table
 
 from benchmarks.record import RESULTS, SHORT, Figure, record
 from benchmarks.reference import PublishedLBGR, published_cache_aware
@@ -73,12 +75,19 @@ GRIDS: dict[str, list[tuple[tuple[str, Any], ...]]] = {
 def main() -> None:
     """Simulate, print one line per figure, write the JSON and the plot."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder of the traces")
+    parser.add_argument("--data", type=Path, help="folder of the traces")
+    parser.add_argument("--published", action="store_true", help="only the published table")
     parser.add_argument("--full", action="store_true", help="all cells")
     parser.add_argument("--seeds", type=int, help="5 in the full form, else 2")
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
     full: bool = options.full
+    if options.published:
+        with multiprocessing.Pool(options.processes) as pool:
+            show(list(published_table(pool, range(options.seeds or 5))))
+        return
+    if options.data is None:
+        parser.error("expected --data, the folder of the traces, or --published")
     seeds = range(options.seeds or (5 if full else 2))
     workloads = WORKLOADS if full else ["gsp 0.5 random", "multi-turn", "mooncake"]
     loads = LOADS if full else (0.75, 1.2)
@@ -105,6 +114,19 @@ def main() -> None:
         "within 2 s",
     )
     plot(rows, path.with_suffix(".png"))
+
+
+def show(table: Sequence[dict[str, Any]]) -> None:
+    """Print the published table beside the one made again."""
+    header = ("router", "eviction", "hit rate", "req/s", "latency P50", "P95", "TTFT P50", "P95")
+    view = Table(title="GSP, 4 × L40: simulated (published), times in seconds")
+    for name in header:
+        view.add_column(name, no_wrap=True)
+    for row in table:
+        pairs = zip(row["measured"], row["published"], strict=True)
+        cells = [f"{measured:.3g}\n({published:.3g})" for measured, published in pairs]
+        view.add_row(row["router"], row["eviction"], *cells)
+    Console().print(view)
 
 
 def published_table(pool: Any, seeds: Sequence[int]) -> Iterator[dict[str, Any]]:
