@@ -45,6 +45,7 @@ def published_cache_aware(rng: np.random.Generator, page_size: int) -> CacheAwar
         absolute=32,
         relative=1.0001,
         measure=lambda key: characters(key, page_size),
+        fallback="smallest tree",
         tree_pages=int(TREE_CHARACTERS / CHARACTERS_PER_TOKEN / page_size),
     )
 

@@ -7,22 +7,17 @@ LRU cache and no worker ever idled while there is work: an upper bound that no r
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.reference import PublishedLBGR
-from triskele.serve.cache import (
-    EvictionPolicy,
-    GittinsLeaves,
-    PrefixCache,
-    RandomizedLeafToken,
-    least_recently_used,
-)
-from triskele.serve.cache.offline import unlimited_hits
+from benchmarks.reference import PublishedLBGR, characters
+from triskele.serve.cache import EvictionPolicy, PrefixCache, least_recently_used
+from triskele.serve.cache.offline import clairvoyant_hits, unlimited_hits
+from triskele.serve.cache.radix import HASH_BYTES
 from triskele.serve.routing import (
     CacheAware,
     ConsistentHash,
@@ -48,22 +43,23 @@ from triskele.serve.simulate import (
     Workload,
     simulate,
 )
+from triskele.serve.simulate.policies import EVICTIONS
 
 N_WORKERS = 4
 BATCH = 64
 """Answers that share the reading of the weights, in the estimate of a load of 1."""
 TRACE = "mooncake-conversation.jsonl.xz"
+N_SLICED = 2000
+"""Requests of the trace per seed."""
+TUNING_SEED = 100
+"""Settings of peers are chosen on this one, which is not scored."""
 GSP = [
     f"gsp {ratio} {order}"
     for ratio in (0.3, 0.5, 0.8)
     for order in ("random", "grouped", "round_robin")
 ]
 WORKLOADS = [*GSP, "multi-turn", "multi-turn chat", "long-document", "mooncake"]
-EVICTIONS: dict[str, Callable[[int, int], EvictionPolicy]] = {
-    "lru": lambda n_pages, number: least_recently_used(),
-    "rlt": lambda n_pages, number: RandomizedLeafToken(n_pages, random.Random(number)),
-    "gittins": lambda n_pages, number: GittinsLeaves(n_pages, random.Random(number)),
-}
+EVICTED = ("lru", "rlt", "gittins")
 # KV events reach those routers that listen by default, after 10 ms.
 EVENT_DELAY = 0.01
 
@@ -95,20 +91,21 @@ def router_of(policy: Policy, page_size: int, seed: int) -> Router:
     """Return a new router of a policy."""
     rng = np.random.default_rng(seed)
     settings = dict(policy.settings)
-    eviction = EVICTIONS[policy.eviction]
+    mirrored = partial(EVICTIONS[policy.eviction], rng=random.Random(f"{seed}, mirrors"))
     make: dict[str, Callable[[], Router]] = {
         "random": lambda: random_choice(rng),
         "round robin": round_robin,
         "least loaded": lambda: least_loaded(rng),
         "power of two": lambda: power_of_two(rng),
         "consistent hash": ConsistentHash,
-        "cache-aware": lambda: CacheAware(rng, **settings),
+        # The project's tree counts characters, which decides where the share is the threshold.
+        "cache-aware": lambda: CacheAware(
+            rng, measure=partial(characters, page_size=page_size), **settings
+        ),
         "prefix affinity": lambda: PrefixAffinity(rng, **settings),
         "dynamo": lambda: OverlapCost(rng, **settings),
         "published LBGR": lambda: PublishedLBGR(page_size=page_size),
-        "LBGR": lambda: LearnedGreedy(
-            page_size=page_size, eviction=lambda n: eviction(n, 0), **settings
-        ),
+        "LBGR": lambda: LearnedGreedy(page_size=page_size, eviction=mirrored, **settings),
         "LBGR, events": lambda: LearnedGreedy(page_size=page_size, **settings),
     }
     return make[policy.router]()
@@ -119,10 +116,17 @@ def run(cell: Cell, policy: Policy, data: Path) -> Result:
     workload, cost = workload_of(cell, data)
     fleet = Fleet(
         costs=[cost] * N_WORKERS,
-        eviction=EVICTIONS[policy.eviction],
+        eviction=workers_evict(policy.eviction, cell.seed),
         event_delay=EVENT_DELAY if policy.router in ("dynamo", "LBGR, events") else None,
     )
     return simulate(workload, router_of(policy, workload.page_size, cell.seed), fleet)
+
+
+def workers_evict(eviction: str, seed: int) -> Callable[[int, int], EvictionPolicy]:
+    """Return what makes each worker's eviction policy, with draws of its own."""
+    return lambda n_pages, number: EVICTIONS[eviction](
+        n_pages, random.Random(f"{seed}, worker {number}")
+    )
 
 
 def workload_of(cell: Cell, data: Path) -> tuple[Workload, CostModel]:
@@ -135,11 +139,25 @@ def workload_of(cell: Cell, data: Path) -> tuple[Workload, CostModel]:
     return replace(base, rate=cell.load * full), cost
 
 
-def ceiling(workload: str, seed: int, data: Path) -> float:
-    """Return the hit rate of one cache without limit that serves every request in turn."""
-    jobs = played(_base(workload, seed, data)[0])
-    requests = [np.frombuffer(job.key, "<u8").tolist() for job in jobs]
-    return unlimited_hits(requests) / max(1, sum(map(len, requests)))
+def bounds(workload: str, seed: int, data: Path) -> tuple[float, float]:
+    """Return what no fleet can find of the prompts' pages, and what this one could at best.
+
+    One cache without limit that serves every request in turn, answers included; and Belady's rule
+    on one cache as large as the fleet's together.
+    """
+    base, cost = _base(workload, seed, data)
+    jobs = played(base)
+    unlimited = PrefixCache(1 << 40, least_recently_used())
+    n_found = 0
+    for job in jobs:
+        n_found += unlimited.match(job.key).n_pages
+        unlimited.insert(job.key_after)
+    requests = [np.frombuffer(job.key_after, "<u8").tolist() for job in jobs]
+    n_pages = max(1, sum(len(job.key) // HASH_BYTES for job in jobs))
+    # Belady's rule sees answers asked for, too; they are new every time.
+    best = clairvoyant_hits(requests, N_WORKERS * cost.kv_tokens // base.page_size)
+    assert best <= unlimited_hits(requests)
+    return n_found / n_pages, best / n_pages
 
 
 def played(workload: Workload, answer: float = 1.0) -> list[Job]:
@@ -168,7 +186,9 @@ def _base(workload: str, seed: int, data: Path) -> tuple[Workload, CostModel]:
     if workload == "long-document":
         return LongDocument(documents=160, questions=25, seed=seed), l40
     # A quarter of all lengths: a fleet of four then holds a share of the trace worth the name.
-    trace = MooncakeTrace(data / TRACE, shrink=4, start=1600 * (seed % 5), limit=4000)
+    # Slices do not overlap, and the one for tuning is the last.
+    start = N_SLICED * (5 if seed == TUNING_SEED else seed % 5)
+    trace = MooncakeTrace(data / TRACE, shrink=4, start=start, limit=N_SLICED)
     return trace, a100
 
 

@@ -18,7 +18,15 @@ import matplotlib as mpl
 import numpy as np
 
 from benchmarks.record import RESULTS, SHORT, Figure, record
-from benchmarks.serving import EVICTIONS, Cell, Policy, mean_and_error, router_of, run, workload_of
+from benchmarks.serving import (
+    Cell,
+    Policy,
+    mean_and_error,
+    router_of,
+    run,
+    workers_evict,
+    workload_of,
+)
 from triskele.serve.routing import LearnedGreedy, Outcome, Pricing, Request, Router, Worker
 from triskele.serve.simulate import (
     COSTS,
@@ -171,7 +179,7 @@ def _ours(cell: Cell, options: dict[str, Any], data: Path) -> Result:
         assert isinstance(router, LearnedGreedy)
         router = BlindToCapacity(router)
     delay = 0.01 if options.get("events") else None
-    fleet = Fleet(costs=[cost] * 4, eviction=EVICTIONS["rlt"], event_delay=delay)
+    fleet = Fleet(costs=[cost] * 4, eviction=workers_evict("rlt", cell.seed), event_delay=delay)
     return simulate(workload, router, fleet)
 
 
@@ -202,15 +210,16 @@ def prediction_errors(seed: int) -> Iterator[dict[str, Any]]:
     l40, a100 = COSTS["llama-8b-l40-all-in"], COSTS["llama-8b-a100"]
     steady = SharedPrefix(seed=seed, rate=10.0)
     half = SharedPrefix(seed=seed, rate=10.0, prompts_per_group=16)
+    end = max(job.at for job in half.arrivals())
     talk = MultiTurn(conversations=400, message=512, answer=64, rate=12.0, seed=seed)
     runs: dict[str, tuple[Workload, list[Any]]] = {
         "steady": (steady, [l40] * 4),
-        "shift after 2,048": (Shift(half, talk, 210.0), [a100] * 4),
+        "shift after 2,048": (Shift(half, talk, end + 1.0), [a100] * 4),
         "two L40, two A100": (SharedPrefix(seed=seed, rate=20.0), [l40, l40, a100, a100]),
     }
     for name, (workload, costs) in runs.items():
         router = LearnedGreedy(page_size=workload.page_size)
-        result = simulate(workload, router, Fleet(costs=costs, eviction=EVICTIONS["lru"]))
+        result = simulate(workload, router, Fleet(costs=costs, eviction=workers_evict("lru", seed)))
         done = result.is_finished
         for metric, observed in (("ttft", result.ttft), ("latency", result.latency)):
             predicted = result[f"predicted_{metric}"][done]

@@ -25,6 +25,7 @@ from triskele.serve.cache import (
     RandomizedLeafToken,
     RankedLeaves,
     chained_key,
+    hash_key,
     least_recently_used,
 )
 from triskele.serve.routing import LearnedGreedy, Outcome, Phase, Request, Worker
@@ -37,6 +38,7 @@ INK, MUTED, GRID = "#22282f", "#8a929b", "#e3e6e9"
 PAGE = 64
 KV_TOKENS = 200_000
 N_GROUPS = 64
+WARM_UP = 64
 PROMPTS = (512, 1024, 2048, 4096, 8192, 16_384, 32_768)
 FLEETS = (4, 16, 64, 256, 1000)
 GOALS = {4: 100.0, 1000: 300.0}
@@ -85,8 +87,9 @@ def decisions(n_workers: int, n_prompt: int, n_timed: int) -> dict[str, Any]:
     workers = tuple(Worker(f"worker-{i}", KV_TOKENS // PAGE) for i in range(n_workers))
     router = LearnedGreedy(page_size=PAGE)
     prefixes = rng.integers(0, 1 << 17, (N_GROUPS, n_prompt // 2), dtype=np.uint32)
-    now, waiting, times, hashing = 0.0, [], [], []
-    for number in range(4 * n_workers + n_timed if n_workers < 100 else n_workers + n_timed):
+    fill(router, workers)
+    now, waiting, times, hashing = 1e6, [], [], []
+    for number in range(n_timed + WARM_UP):
         own = rng.integers(0, 1 << 17, n_prompt - n_prompt // 2, dtype=np.uint32)
         tokens = np.concatenate([prefixes[rng.integers(N_GROUPS)], own])
         now += 0.5 / n_workers
@@ -112,6 +115,19 @@ def decisions(n_workers: int, n_prompt: int, n_timed: int) -> dict[str, Any]:
         "p95": round(float(np.quantile(timed, 0.95)), 1),
         "hashing": round(statistics.median(hashing[-n_timed:]), 1),
     }
+
+
+def fill(router: LearnedGreedy, workers: Sequence[Worker]) -> None:
+    """Fill every worker's mirror to the brim, so that each decision has to make room."""
+    page = 0
+    for number in range(len(workers) * 13):
+        key = hash_key(np.arange(page, page + 256))
+        page += 256
+        request = Request(-1 - number, key, 256 * PAGE)
+        name = router.choose(request, workers, 10.0 * number).name
+        router.observe(Outcome(request.id, name, Phase.FIRST_TOKEN, 0.4), 10.0 * number + 0.4)
+        done = Outcome(request.id, name, Phase.FINISHED, 0.6, n_output=8)
+        router.observe(done, 10.0 * number + 0.6)
 
 
 def eviction_times(n_rounds: int) -> list[dict[str, Any]]:

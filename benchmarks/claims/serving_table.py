@@ -25,15 +25,17 @@ from rich.table import Table
 from benchmarks.record import RESULTS, SHORT, Figure, record
 from benchmarks.reference import PublishedLBGR, published_cache_aware
 from benchmarks.serving import (
-    EVICTIONS,
+    EVICTED,
     N_WORKERS,
+    TUNING_SEED,
     WORKLOADS,
     Cell,
     Policy,
-    ceiling,
+    bounds,
     mean_and_error,
     router_of,
     run,
+    workers_evict,
 )
 from triskele.serve.routing import Pricing, Router
 from triskele.serve.simulate import COSTS, Fleet, SharedPrefix, simulate
@@ -44,9 +46,10 @@ from matplotlib import pyplot
 INK, MUTED, GRID = "#22282f", "#8a929b", "#e3e6e9"
 OURS, SOLID = "#b5473c", "#2f6690"
 LOADS = (0.5, 0.75, 0.95, 1.2)
+# The weights of our own prices were chosen on seeds below.
+FIRST_SEED = 10
 METRICS = ("ttft_p50", "ttft_p95", "latency_p50", "latency_p95", "goodput")
 REPORTED = (*METRICS, "hit_rate", "throughput")
-TUNING_SEED = 100
 # (hit rate, requests per second, P50 and P95 of latency and of time to first token, seconds)
 PUBLISHED = {
     ("cache-aware", "lru"): (0.2389, 10.73, 26.681, 46.767, 25.023, 46.140),
@@ -88,7 +91,8 @@ def main() -> None:
         return
     if options.data is None:
         parser.error("expected --data, the folder of the traces, or --published")
-    seeds = range(options.seeds or (5 if full else 2))
+    n_seeds = options.seeds or (5 if full else 2)
+    seeds = range(FIRST_SEED, FIRST_SEED + n_seeds)
     workloads = WORKLOADS if full else ["gsp 0.5 random", "multi-turn", "mooncake"]
     loads = LOADS if full else (0.75, 1.2)
     cells = [Cell(w, load, 0) for w in workloads for load in loads]
@@ -98,14 +102,15 @@ def main() -> None:
         tuned = tune(pool, cells, options.data)
         rows = compare(pool, cells, seeds, tuned, options.data)
     verdicts = list(judge(rows))
-    bounds = [
-        {"workload": name, "ceiling": round(ceiling(name, 0, options.data), 4)}
+    limits = [
+        {"workload": name, "columns": "unlimited cache, Belady", "bounds": pair}
         for name in workloads
+        for pair in [[_short(share) for share in bounds(name, 0, options.data)]]
     ]
     path = record(
         "serving_table",
         [*figures_of_table(table), *figures_at_twelve(at_twelve), *figures_of(verdicts)],
-        rows=[*table, *at_twelve, *bounds, *map(_averaged, rows), *verdicts],
+        rows=[*table, *at_twelve, *limits, *map(_averaged, rows), *verdicts],
         seeds=list(seeds),
         directory=RESULTS if full else SHORT,
         notes=f"{len(cells)} cells of {N_WORKERS} simulated workers; ± is the standard error "
@@ -156,14 +161,16 @@ def _published(task: tuple[str, str, int]) -> tuple[float, ...]:
     else:
         router = published_cache_aware(np.random.default_rng(seed), workload.page_size)
     costs = [COSTS["llama-8b-l40-all-in"]] * 4
-    s = simulate(workload, router, Fleet(costs=costs, eviction=EVICTIONS[eviction])).summary()
+    s = simulate(
+        workload, router, Fleet(costs=costs, eviction=workers_evict(eviction, seed))
+    ).summary()
     return s.hit_rate, s.throughput, s.latency_p50, s.latency_p95, s.ttft_p50, s.ttft_p95
 
 
 def goal_at_twelve(pool: Any, seeds: Sequence[int]) -> Iterator[dict[str, Any]]:
     """Yield rows of GSP at 0.5 and 12 requests per second: ours, and ours with dearer copies."""
     for copies in (Pricing().copies, 6.0):
-        for eviction in EVICTIONS:
+        for eviction in EVICTED:
             tasks = [(copies, eviction, seed) for seed in seeds]
             pairs = [mean_and_error(c) for c in zip(*pool.map(_at_twelve, tasks), strict=True)]
             yield {
@@ -182,7 +189,9 @@ def _at_twelve(task: tuple[float, str, int]) -> tuple[float, ...]:
     policy = Policy("LBGR", eviction, (("pricing", Pricing(copies=copies)),))
     router = router_of(policy, workload.page_size, seed)
     costs = [COSTS["llama-8b-l40-all-in"]] * 4
-    s = simulate(workload, router, Fleet(costs=costs, eviction=EVICTIONS[eviction])).summary()
+    s = simulate(
+        workload, router, Fleet(costs=costs, eviction=workers_evict(eviction, seed))
+    ).summary()
     return s.hit_rate, s.throughput, s.latency_p50, s.latency_p95, s.ttft_p50, s.ttft_p95
 
 
@@ -215,9 +224,11 @@ def compare(
     for cell in cells:
         best = {name: tuned[cell.workload, cell.load, name] for name in GRIDS}
         policies = [*PLAIN, *PEERS, *best.values(), *OWN]
-        policies += [Policy(p.router, "rlt") for p in (PEERS[1], *OWN)]
-        with_gittins = [PEERS[1], best["cache-aware"], best["dynamo"], *OWN]
-        policies += [Policy(p.router, "gittins", p.settings) for p in with_gittins]
+        policies += [Policy(p.router, "rlt", p.settings) for p in (*best.values(), *OWN)]
+        policies += [
+            Policy(p.router, "gittins", p.settings)
+            for p in (Policy("least loaded"), *PEERS, *best.values(), *OWN)
+        ]
         tasks += [
             (Cell(cell.workload, cell.load, seed), policy)
             for policy in dict.fromkeys(policies)
@@ -304,8 +315,8 @@ def figures_at_twelve(rows: Sequence[dict[str, Any]]) -> Iterator[Figure]:
             value=100 * value,
             spread=100 * error,
             unit=" %",
-            goal="≥ 47",
-            holds=value >= 0.47,
+            goal="≥ 47" if default else None,
+            holds=value >= 0.47 if default else None,
         )
         if default:
             yield Figure(name=f"{name}, rate", value=row["measured"][1], unit="/s")

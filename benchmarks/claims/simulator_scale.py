@@ -73,7 +73,7 @@ def measure(n_workers: int, n_jobs: int) -> dict[str, Any]:
         "seconds": round(seconds, 2),
         "microseconds_per_request": round(1e6 * seconds / n_jobs, 1),
         "gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 3),
-        "answered": summary.n_requests - summary.n_failed,
+        "answered": summary.n_requests - summary.n_unanswered,
         "hit_rate": round(summary.hit_rate, 4),
         "ttft_p95": round(summary.ttft_p95, 4),
     }

@@ -99,6 +99,14 @@ def test_after_a_horizon_a_run_is_lost_and_its_use_no_longer_counts() -> None:
     assert after[0, -2] == pytest.approx(before[0, -2], rel=0.1)
 
 
+def test_a_use_beyond_the_horizon_is_lost_even_if_nothing_came_between() -> None:
+    table = LifeTable([[0]])
+    table.enter(0, 1)
+    table.reuse(0, 1, 1 + 2 * HORIZON)
+    table.check()
+    assert table.hazards(1 + 2 * HORIZON).max() < 0.5
+
+
 def test_what_is_long_past_fades() -> None:
     table = LifeTable([[0]])
     for _ in range(1000):

@@ -72,6 +72,7 @@ def test_requests_that_no_worker_can_hold_are_counted(
         "n_finished": 32,
         "n_rejected": 32,
         "n_failed": 0,
+        "n_abandoned": 0,
     }
     rows = parquet.read_table(tmp_path / made["file"]).to_pylist()
     assert sum(row["status"] == "rejected" for row in rows) == 32

@@ -76,6 +76,7 @@ def test_figures_that_do_not_exist_are_dashes_and_nulls(tmp_path: Path) -> None:
         "n_finished": 0,
         "n_rejected": 2,
         "n_failed": 2,
+        "n_abandoned": 0,
     }
 
 

@@ -61,7 +61,7 @@ def test_what_has_not_happened_is_not_a_number() -> None:
 
 def test_the_summary_is_of_those_who_were_answered_and_counts_the_others() -> None:
     summary = small().summary(slo=1.0)
-    assert (summary.n_requests, summary.n_failed) == (6, 2)
+    assert (summary.n_requests, summary.n_unanswered) == (6, 2)
     assert summary.ttft_p50 == 1.5
     assert summary.ttft_p95 == pytest.approx(2.85)
     assert summary.ttft_mean == 1.625
@@ -89,7 +89,7 @@ def test_a_run_in_which_nobody_was_answered_has_rates_of_zero_and_no_latency() -
     nothing = rows.result(workers=["a"], page_size=16).summary()
     rows.add(job(0, 0.0, 999, page_size=16), Status.REJECTED)
     rejected = rows.result(workers=["a"], page_size=16).summary()
-    assert (nothing.n_requests, rejected.n_requests, rejected.n_failed) == (0, 1, 1)
+    assert (nothing.n_requests, rejected.n_requests, rejected.n_unanswered) == (0, 1, 1)
     for summary in (nothing, rejected):
         assert isnan(summary.ttft_p50)
         assert isnan(summary.latency_mean)

@@ -468,3 +468,13 @@ def test_a_fleet_that_cannot_be_is_refused(options: dict[str, object], message: 
 def test_a_worker_without_room_for_a_page_is_refused() -> None:
     with pytest.raises(ValueError, match="room for a page of 16 tokens, got 15"):
         serve(Listed([], 16), cost=replace(COST, kv_tokens=15))
+
+
+def test_turns_after_one_without_an_answer_are_abandoned_and_not_dropped() -> None:
+    workload = MultiTurn(conversations=6, turns=(4,), message=1024, rate=1.0)
+    # Room for two messages and not for three.
+    cost = CostModel(token=0.1, kv_tokens=2600)
+    result = simulate(workload, round_robin(), Fleet(costs=[cost], eviction=lru))
+    ends = [Status.FINISHED, Status.FINISHED, Status.REJECTED, Status.ABANDONED]
+    assert len(result["id"]) == workload.n_jobs == 24
+    assert sorted(result["status"]) == sorted(6 * [status.value for status in ends])

@@ -67,17 +67,18 @@ class LifeTable:
 
     def enter(self, kind: int, now: int) -> None:
         """Count a run that begins to wait."""
-        if now // SLOT != self._slot:
-            self._turn_to(now // SLOT)
+        self._turn_to(now // SLOT)
         self._waiting[kind * N_SLOTS + now // SLOT % N_SLOTS] += 1
 
     def reuse(self, kind: int, since: int, now: int) -> None:
         """Count the next use of a run that has waited since then."""
+        self._turn_to(now // SLOT)
         if self._leave(kind, since):
             self._reused[kind * self._n_bins + self.bin_of[now - since]] += 1
 
     def lose(self, kind: int, since: int, now: int) -> None:
         """Count a run whose next use will not be seen."""
+        self._turn_to(now // SLOT)
         if self._leave(kind, since):
             self._lost[kind * self._n_bins + self.bin_of[now - since]] += 1
 
@@ -107,6 +108,8 @@ class LifeTable:
 
     def _turn_to(self, slot: int) -> None:
         """Begin a slot; whoever was born in its place a horizon ago is lost."""
+        if slot == self._slot:
+            return
         reused, lost, waiting = self._grids()
         while self._slot < slot:
             self._slot += 1

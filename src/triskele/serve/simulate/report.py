@@ -41,20 +41,21 @@ class Run:
     n_finished: int
     n_rejected: int
     n_failed: int
+    n_abandoned: int
     summary: Summary
 
     @classmethod
     def of(cls, trial: Trial, result: Result, *, slo: float) -> "Run":
         """Take the figures from a result; ``slo`` in seconds to the first token."""
-        n_finished, n_rejected, n_failed = (
-            int((result["status"] == status.value).sum())
-            for status in (Status.FINISHED, Status.REJECTED, Status.FAILED)
+        n_finished, n_rejected, n_failed, n_abandoned = (
+            int((result["status"] == status.value).sum()) for status in Status
         )
         return cls(
             trial=trial,
             n_finished=n_finished,
             n_rejected=n_rejected,
             n_failed=n_failed,
+            n_abandoned=n_abandoned,
             summary=result.summary(slo=slo),
         )
 
@@ -87,7 +88,7 @@ COLUMNS = (
     _Column("done\nper s", lambda run: run.summary.throughput, _three_digits, max),
     _Column("good\nper s", lambda run: run.summary.goodput, _three_digits, max),
     _Column("peak\nload", lambda run: run.summary.imbalance, "{:.2f}".format, min),
-    _Column("not\nserved", lambda run: run.n_rejected + run.n_failed, "{:,.0f}".format, min),
+    _Column("not\nserved", lambda run: run.summary.n_unanswered, "{:,.0f}".format, min),
 )
 
 
@@ -215,7 +216,7 @@ def _record(run: Run) -> dict[str, Any]:
     """Return a run as it stands in JSON, where a figure that does not exist is null."""
     figures = asdict(run.summary)
     n_requests = figures.pop("n_requests")
-    figures.pop("n_failed")
+    figures.pop("n_unanswered")
     return {
         "router": run.trial.policy.router,
         "eviction": run.trial.policy.eviction,
@@ -226,6 +227,7 @@ def _record(run: Run) -> dict[str, Any]:
             "n_finished": run.n_finished,
             "n_rejected": run.n_rejected,
             "n_failed": run.n_failed,
+            "n_abandoned": run.n_abandoned,
         },
         "figures": figures,
     }

@@ -1,7 +1,7 @@
 """What a simulation leaves: one row per request, and the figures that people compare.
 
-Times are seconds. A request that was rejected or failed has no latency: it counts in ``n_failed``
-and against goodput, never in a percentile.
+Times are seconds. A request without an answer has no latency: it counts in ``n_unanswered`` and
+against goodput, never in a percentile.
 """
 
 from array import array
@@ -36,11 +36,16 @@ COLUMNS = (
 
 
 class Status(Enum):
-    """How a request ended."""
+    """How a request ended.
+
+    Answered; larger than any worker could hold; failed with its workers, or without any; or never
+    asked, because the turn of the conversation before it had no answer.
+    """
 
     FINISHED = 0
     REJECTED = 1
     FAILED = 2
+    ABANDONED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +57,7 @@ class Summary:
     """
 
     n_requests: int
-    n_failed: int
+    n_unanswered: int
     ttft_p50: float
     ttft_p95: float
     ttft_mean: float
@@ -122,7 +127,7 @@ class Result:
         ttft, latency = self.ttft, self.latency
         return Summary(
             n_requests=len(done),
-            n_failed=int((~done).sum()),
+            n_unanswered=int((~done).sum()),
             ttft_p50=_quantile(ttft, 0.5),
             ttft_p95=_quantile(ttft, 0.95),
             ttft_mean=float(ttft.mean()) if done.any() else float("nan"),

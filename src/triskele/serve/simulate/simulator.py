@@ -2,9 +2,8 @@
 
 The router is the very object that the gateway uses: it is told the time, never reads a clock, and
 learns of outcomes and of the workers' caches with the delay of the network. Every job of the
-workload ends in exactly one row of the result: finished, rejected because no worker could ever hold
-it, or failed with its worker once too often. A request waits while no worker that could hold it is
-up; a router that sends it to one that cannot hold it has failed once.
+workload ends in exactly one row of the result, as ``Status`` says. A request waits while no worker
+that could hold it is up; a router that sends it to one that cannot has failed once.
 """
 
 import heapq
@@ -165,7 +164,7 @@ class _Simulation:
             self._now, _, call, argument = heapq.heappop(events)
             call(argument, self._now)
         for held in self._held:
-            self._write(held, Status.FAILED)
+            self._give_up(held, Status.FAILED, self._now)
         return self._rows.result(
             workers=[worker.name for worker in self._workers],
             page_size=self._workload.page_size,
@@ -203,7 +202,7 @@ class _Simulation:
         """Ask the router, and send the job off."""
         n_tokens = job.n_prompt + job.n_output
         if not self._roomiest.fits(n_tokens):
-            self._write(job, Status.REJECTED)
+            self._give_up(job, Status.REJECTED, now)
             return
         if self._roomiest_up is None or not self._roomiest_up.fits(n_tokens):
             self._held.append(job)
@@ -273,10 +272,7 @@ class _Simulation:
         if following is not None:
             if not following.at >= now:
                 raise ValueError(f"expected a follow-up after {now}, got {following.at}")
-            self._at(following.at, self._follow, following)
-
-    def _follow(self, job: Job, now: float) -> None:
-        self._route(job, now)
+            self._at(following.at, self._route, following)
 
     def _lost(self, where: tuple[int, Run], now: float) -> None:
         """Send a run that its worker lost to another, or give it up."""
@@ -285,7 +281,7 @@ class _Simulation:
         job = run.job
         n_attempts = self._n_attempts.get(job.id, 1)
         if n_attempts >= self._fleet.n_attempts:
-            self._write(job, Status.FAILED, run=run, number=number)
+            self._give_up(job, Status.FAILED, now, run=run, number=number)
             return
         self._n_attempts[job.id] = n_attempts + 1
         self._route(job, now)
@@ -327,6 +323,16 @@ class _Simulation:
         held, self._held = self._held, []
         for job in held:
             self._route(job, now)
+
+    def _give_up(
+        self, job: Job, status: Status, now: float, *, run: Run | None = None, number: int = -1
+    ) -> None:
+        """Write the row of a job without an answer, and of the turns that will not be asked."""
+        self._write(job, status, run=run, number=number)
+        following = self._workload.follow_up(job, now)
+        while following is not None:
+            self._write(following, Status.ABANDONED)
+            following = self._workload.follow_up(following, following.at)
 
     def _write(
         self,
