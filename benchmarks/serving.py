@@ -97,7 +97,7 @@ def router_of(policy: Policy, page_size: int, seed: int) -> Router:
         "round robin": round_robin,
         "least loaded": lambda: least_loaded(rng),
         "power of two": lambda: power_of_two(rng),
-        "consistent hash": ConsistentHash,
+        "consistent hash": lambda: ConsistentHash(n_pages=max(1, 256 // page_size)),
         # The project's tree counts characters, which decides where the share is the threshold.
         "cache-aware": lambda: CacheAware(
             rng, measure=partial(characters, page_size=page_size), **settings

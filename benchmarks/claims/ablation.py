@@ -27,7 +27,7 @@ from benchmarks.serving import (
     workers_evict,
     workload_of,
 )
-from triskele.serve.routing import LearnedGreedy, Outcome, Pricing, Request, Router, Worker
+from triskele.serve.routing import LearnedGreedy, Outcome, Pricing, Request, Worker
 from triskele.serve.simulate import (
     COSTS,
     Fleet,
@@ -116,6 +116,8 @@ def variants() -> dict[str, dict[str, Any]]:
         "without bound on those": {"pricing": Pricing(horizon=1e9)},
         "without the interrupted": {"pricing": Pricing(interrupted=0.0)},
         "without price of copies": {"pricing": Pricing(copies=0.0)},
+        "coefficients not learned": {"deaf": ("_ttft", "_pace")},
+        "answer lengths not learned": {"deaf": ("_lengths",)},
         "mirrors without capacity": {"blind": True},
         "key-value events, not mirrors": {"events": True},
         "mirrors of the wrong policy": {"wrong": True},
@@ -174,13 +176,22 @@ def _ours(cell: Cell, options: dict[str, Any], data: Path) -> Result:
     pricing = options.get("pricing", Pricing())
     mirrored = "lru" if options.get("wrong") else "rlt"
     policy = Policy("LBGR", mirrored, (("pricing", pricing),))
-    router: Router = router_of(policy, workload.page_size, cell.seed)
+    router = router_of(policy, workload.page_size, cell.seed)
+    assert isinstance(router, LearnedGreedy)
+    for part in options.get("deaf", ()):
+        _deafen(getattr(router, part))
     if options.get("blind"):
-        assert isinstance(router, LearnedGreedy)
         router = BlindToCapacity(router)
     delay = 0.01 if options.get("events") else None
     fleet = Fleet(costs=[cost] * 4, eviction=workers_evict("rlt", cell.seed), event_delay=delay)
     return simulate(workload, router, fleet)
+
+
+def _deafen(part: Any) -> None:
+    """Let a part of a router learn nothing."""
+    for name in ("update", "observe"):
+        if hasattr(part, name):
+            setattr(part, name, lambda *given, **named: None)
 
 
 def relative(

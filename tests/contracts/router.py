@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 )
 from tests.serve.routing.prompts import chained, failed, finished, first_token, pages_of, prompt
 
-from triskele.serve.routing import CacheListener, Outcome, Router, Worker
+from triskele.serve.routing import CacheListener, Outcome, Phase, Router, Worker
 
 NAMES = "abcde"
 PAGES = st.lists(st.integers(0, 2), max_size=6).map(tuple)
@@ -78,6 +78,35 @@ class RouterContract:
         assert play(router, 200, [workers()])["b"] > 0
         assert play(router, 200, [workers("acd")], first=200)["b"] == 0
         assert play(router, 200, [workers()], first=400)["b"] > 0
+
+    def test_names_that_come_and_go_for_good_take_each_others_place(self) -> None:
+        router, waiting = self.make(), deque[tuple[int, Worker]]()
+        for number in range(150):
+            # Every name stays for three requests, of which the last two never end.
+            fleet = tuple(Worker(f"pod-{number // 3 + n}", 50) for n in range(3))
+            chosen = router.choose(prompt(number, *pages_of(1, 3), number), fleet, 0.1 * number)
+            assert chosen in fleet
+            waiting.append((number, chosen))
+            if number % 3 == 0:
+                over, worker = waiting.popleft()
+                router.observe(finished(over, worker.name), 0.1 * number)
+            check = getattr(router, "check", None)
+            assert check is not None
+            check()
+        alone = (Worker("pod-999"),)
+        router.choose(prompt(999, 1), alone, 20.0)
+        router.observe(finished(999, "pod-999"), 20.0)
+        assert self.reserved(router) == 0
+
+    def test_who_does_not_count_tokens_is_understood(self) -> None:
+        router, fleet = self.make(), workers()
+        for number in range(40):
+            name = router.choose(prompt(number, *pages_of(number, 3)), fleet, 0.1 * number).name
+            if number % 2:
+                told = Outcome(number, name, Phase.FIRST_TOKEN, 0.1)
+                router.observe(told, 0.1 * number)
+            router.observe(Outcome(number, name, Phase.FINISHED, 0.2), 0.1 * number)
+        assert self.reserved(router) == 0
 
     def test_a_list_that_is_changed_in_place_is_a_change(self) -> None:
         router, fleet = self.make(), list(workers())

@@ -3,24 +3,28 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.contracts.router import RouterContract, workers
-from tests.serve.routing.prompts import chained, failed, finished, first_token, pages_of, prompt
+from tests.contracts.router import workers
+from tests.serve.routing.prompts import chained, pages_of
+from tests.serve.routing.script import AffinityContract, Script, rng
 
-from triskele.serve.routing import CacheAware, OverlapCost, PrefixAffinity, Router, Worker
+from triskele.serve.routing import CacheAware, OverlapCost, PrefixAffinity, Router
 
 AB, ABC = workers("ab"), workers("abc")
 
 
-class AffinityContract(RouterContract):
-    load_bound = 1.0
-
-    def reserved(self, router: Router) -> float:
-        return float(router._trees.load.counts.sum())
+def by_size(rng: np.random.Generator, **how: Any) -> CacheAware:
+    """Return the policy of the older crate."""
+    return CacheAware(rng, fallback="smallest tree", **how)
 
 
 class TestCacheAware(AffinityContract):
     def make(self, seed: int = 0) -> Router:
         return CacheAware(np.random.default_rng(seed))
+
+
+class TestCacheAwareBySize(AffinityContract):
+    def make(self, seed: int = 0) -> Router:
+        return by_size(np.random.default_rng(seed))
 
 
 class TestPrefixAffinity(AffinityContract):
@@ -36,41 +40,6 @@ class TestUnevenPrefixAffinity(AffinityContract):
         return PrefixAffinity(np.random.default_rng(seed), imbalance=0)
 
 
-class TestOverlapCost(AffinityContract):
-    def make(self, seed: int = 0) -> Router:
-        return OverlapCost(np.random.default_rng(seed))
-
-    def reserved(self, router: Router) -> float:
-        return super().reserved(router) + float(router._prefill.sum() + router._in_use.sum())
-
-
-class TestSofterOverlapCost(TestOverlapCost):
-    load_bound = 1.5
-
-    def make(self, seed: int = 0) -> Router:
-        return OverlapCost(np.random.default_rng(seed), temperature=0.5)
-
-
-class Script:
-    """Sends prompts one after the other, and ends each at once unless told to let it wait."""
-
-    def __init__(self, router: Router, fleet: tuple[Worker, ...]) -> None:
-        self.router, self.fleet, self.n = router, fleet, 0
-
-    def send(self, *pages: int, to: str | None = None, waits: bool = False) -> str:
-        """Return who was chosen; ``to`` leaves no choice by offering one worker alone."""
-        assert to is None or len(self.fleet) == 1
-        name = self.router.choose(prompt(self.n, *pages), self.fleet, 0.0).name
-        if not waits:
-            self.router.observe(finished(self.n, name), 0.0)
-        self.n += 1
-        return name
-
-
-def rng() -> np.random.Generator:
-    return np.random.default_rng(0)
-
-
 def warmed(router: Router, n_held: int) -> tuple[Script, str, str]:
     """Two workers: one holds ``n_held`` pages of prompt 1 and a larger tree, the other less."""
     script = Script(router, AB)
@@ -84,7 +53,7 @@ def warmed(router: Router, n_held: int) -> tuple[Script, str, str]:
 def test_cache_aware_needs_strictly_more_than_the_threshold(
     n_held: int, goes_to_holder: bool
 ) -> None:
-    script, holder, other = warmed(CacheAware(rng(), threshold=0.3), n_held)
+    script, holder, other = warmed(by_size(rng(), threshold=0.3), n_held)
     chosen = script.send(*pages_of(1, n_held), *pages_of(3, 10 - n_held))
     assert chosen == (holder if goes_to_holder else other)
 
@@ -103,11 +72,11 @@ def test_the_measure_of_lengths_decides_what_share_is_matched() -> None:
         return len(key) / 8 + 9 * n_long
 
     long = {page.to_bytes(8, "little") for page in chained(*pages_of(1, 2))}
-    script, holder, _ = warmed(CacheAware(rng(), threshold=0.5, measure=measure), 2)
+    script, holder, _ = warmed(by_size(rng(), threshold=0.5, measure=measure), 2)
     assert script.send(*pages_of(1, 2), *pages_of(3, 8)) == holder
 
 
-@pytest.mark.parametrize("make", [CacheAware, PrefixAffinity])
+@pytest.mark.parametrize("make", [by_size, PrefixAffinity])
 def test_a_prompt_that_nobody_knows_goes_to_the_smallest_tree(make: Any) -> None:
     script, _, other = warmed(make(rng()), 4)
     chosen = [script.send(*pages_of(n, 10)) for n in range(10, 14)]
@@ -115,14 +84,26 @@ def test_a_prompt_that_nobody_knows_goes_to_the_smallest_tree(make: Any) -> None
     assert chosen == [other] * 4
 
 
-@pytest.mark.parametrize("make", [CacheAware, PrefixAffinity])
+def test_cache_aware_sends_what_nobody_knows_to_the_shortest_queue() -> None:
+    script = Script(CacheAware(rng()), AB)
+    holder = script.send(*pages_of(1, 4), waits=True)
+    other = "b" if holder == "a" else "a"
+    assert script.send(*pages_of(2, 90), waits=True) == other
+    assert script.send(*pages_of(1, 4), waits=True) == holder
+    # Its tree is by far the larger one.
+    assert script.send(*pages_of(3, 4), waits=True) == other
+    # Between equals the choice is random.
+    assert {script.send(*pages_of(n, 4)) for n in range(10, 40)} == {"a", "b"}
+
+
+@pytest.mark.parametrize("make", [by_size, PrefixAffinity])
 def test_trees_that_are_full_are_equal_and_share_what_nobody_knows(make: Any) -> None:
     script = Script(make(rng(), tree_pages=20), ABC)
     counts = Counter(script.send(*pages_of(n, 8)) for n in range(300))
     assert min(counts.values()) > 60
 
 
-@pytest.mark.parametrize("make", [CacheAware, PrefixAffinity])
+@pytest.mark.parametrize("make", [by_size, PrefixAffinity])
 def test_prompts_shorter_than_a_page_do_not_all_go_to_the_smallest_tree(make: Any) -> None:
     script, _, other = warmed(make(rng()), 4)
     counts = Counter(script.send() for _ in range(200))
@@ -150,7 +131,7 @@ def test_cache_aware_takes_the_shortest_queue_of_an_unbalanced_fleet(
 def test_cache_aware_is_balanced_while_queues_are_alike_in_proportion(
     relative: float, is_balanced: bool
 ) -> None:
-    script = Script(CacheAware(rng(), absolute=2, relative=relative), AB)
+    script = Script(by_size(rng(), absolute=2, relative=relative), AB)
     homes = {number: script.send(*pages_of(number, 8)) for number in (1, 2)}
     assert len(set(homes.values())) == 2
     for number in (1, 2, 1, 2, 1, 2, 1, 2, 1, 1, 1):
@@ -181,111 +162,6 @@ def test_a_worker_that_comes_back_is_not_credited_with_what_it_held(make: Any) -
     hashes = chained(*pages_of(1, 8))
     script.send(*pages_of(2, 2))
     assert script.router._trees.held(hashes).tolist() == [0, 0]
-
-
-def costs(router: OverlapCost) -> tuple[list[float], list[float]]:
-    return router._prefill.tolist(), router._in_use.tolist()
-
-
-def test_overlap_cost_adds_up_as_by_hand() -> None:
-    router = OverlapCost(rng(), prefill_weight=2.0)
-    # Alone, a takes 10 blocks and answers; b joins.
-    assert router.choose(prompt(0, *pages_of(1, 10)), workers("a"), 0.0).name == "a"
-    assert costs(router) == ([10], [10])
-    router.observe(first_token(0, "a"), 0.0)
-    assert costs(router) == ([0], [10])
-    # 4 of 6 known to a: 2·(6 − 4) + 10 + 6 = 20 there, 2·6 + 0 + 6 = 18 at b.
-    shared = (*pages_of(1, 4), *pages_of(2, 2))
-    assert router.choose(prompt(1, *shared), AB, 0.0).name == "b"
-    assert costs(router) == ([0, 6], [10, 6])
-    # a ends. Of 8, 5 known to a: 2·3 + 0 + 8 = 14; b knows 4 and has 6 to prefill:
-    # 2·(6 + 8 − 4) + 6 + 8 = 34.
-    router.observe(finished(0, "a"), 0.0)
-    third = (*pages_of(1, 5), *pages_of(3, 3))
-    assert router.choose(prompt(2, *third), AB, 0.0).name == "a"
-    assert costs(router) == ([3, 6], [8, 6])
-    # A failure before the first token frees both.
-    router.observe(failed(1, "b"), 0.0)
-    assert costs(router) == ([3, 0], [8, 0])
-    router.observe(finished(2, "a"), 0.0)
-    assert costs(router) == ([0, 0], [0, 0])
-
-
-@pytest.mark.parametrize(("weight", "expected"), [(0.0, "b"), (2.0, "b"), (3.0, "a")])
-def test_the_weight_is_of_blocks_to_prefill(weight: float, expected: str) -> None:
-    router = OverlapCost(rng(), prefill_weight=weight)
-    router.choose(prompt(0, *pages_of(1, 10)), workers("a"), 0.0)
-    router.observe(first_token(0, "a"), 0.0)
-    # 2·weight + 10 + 6 at a, 6·weight + 0 + 6 at b.
-    shared = (*pages_of(1, 4), *pages_of(2, 2))
-    assert router.choose(prompt(1, *shared), AB, 0.0).name == expected
-
-
-def test_all_that_is_known_costs_no_prefill_but_still_its_room() -> None:
-    chosen = Counter[str]()
-    for seed in range(200):
-        script = Script(OverlapCost(np.random.default_rng(seed)), workers("a"))
-        script.send(*pages_of(1, 10))
-        script.fleet = AB
-        # All 10 known to a: 0 + 0 + 10 there, 10 + 0 + 10 at b.
-        assert script.send(*pages_of(1, 10), waits=True) == "a"
-        # 0 + 10 + 10 there: a tie.
-        chosen[script.send(*pages_of(1, 10))] += 1
-    assert min(chosen.values()) > 60
-
-
-def test_a_worker_that_left_takes_its_charges_along() -> None:
-    router = OverlapCost(rng())
-    script = Script(router, workers("a"))
-    script.send(*pages_of(1, 10), waits=True)
-    script.fleet = workers("b")
-    script.send(*pages_of(2, 3), waits=True)
-    assert costs(router) == ([0, 3], [0, 3])
-    router.observe(finished(0, "a"), 0.0)
-    router.check()
-
-
-@pytest.mark.parametrize(("temperature", "share"), [(0.5, np.e**2), (1.0, np.e), (4.0, np.e**0.25)])
-def test_the_temperature_draws_by_costs_relative_to_their_range(
-    temperature: float, share: float
-) -> None:
-    counts = Counter[str]()
-    router = OverlapCost(rng(), temperature=temperature)
-    script = Script(router, workers("a"))
-    for n in range(3000):
-        script.fleet = workers("a")
-        script.send(*pages_of(n, 4))
-        script.fleet = AB
-        counts[script.send(*pages_of(n, 4))] += 1
-    # The holder is cheaper by the whole range.
-    assert counts["a"] / counts["b"] == pytest.approx(share, rel=0.15)
-
-
-def test_overlap_cost_believes_workers_that_speak() -> None:
-    router = OverlapCost(rng())
-    script = Script(router, AB)
-    first = script.send(*pages_of(1, 10))
-    other = "b" if first == "a" else "a"
-    assert {script.send(*pages_of(1, 10)) for _ in range(5)} == {first}
-    router.stored(other, chained(*pages_of(1, 10)))
-    router.removed(first, chained(*pages_of(1, 10)))
-    assert {script.send(*pages_of(1, 10)) for _ in range(5)} == {other}
-    router.cleared(other)
-    hashes = chained(*pages_of(1, 10))
-    assert router._trees.held(hashes).tolist() == [0, 0]
-    router.stored("nobody", hashes)
-    router.check()
-
-
-def test_what_is_on_its_way_to_a_worker_that_speaks_is_credited_until_its_first_token() -> None:
-    router = OverlapCost(rng())
-    hashes = chained(*pages_of(1, 10))
-    router.choose(prompt(0, 1), workers("a"), 0.0)
-    router.stored("a", chained(1))
-    router.choose(prompt(1, *pages_of(1, 10)), workers("a"), 0.0)
-    assert router._trees.held(hashes).tolist() == [10]
-    router.observe(first_token(1, "a"), 0.0)
-    assert router._trees.held(hashes).tolist() == [0]
 
 
 def test_overlap_cost_mirrors_a_worker_that_names_its_capacity_and_the_others_do_not() -> None:

@@ -47,6 +47,9 @@ class TestPowerOfTwo(BaselineContract):
 
 
 class TestConsistentHash(BaselineContract):
+    # A quarter above the mean, and one.
+    load_bound = 1.35
+
     def make(self, seed: int = 0) -> Router:
         return ConsistentHash()
 
@@ -81,15 +84,15 @@ def test_the_better_of_two_is_never_the_worst() -> None:
     assert router.choose(prompt(100), workers(first), 0.0).name == first
 
 
-@pytest.mark.parametrize("by", ["session", "first page"])
+@pytest.mark.parametrize("by", ["session", "first pages"])
 def test_what_belongs_together_stays_together_and_only_the_lost_move(by: str) -> None:
-    router = ConsistentHash()
+    router = ConsistentHash(n_pages=2)
 
     def homes(names: str, first: int) -> dict[int, str]:
         found: dict[int, str] = {}
         for number in range(first, first + 600):
             group = number % 200
-            pages = (*pages_of(group, 1), number)
+            pages = (*pages_of(group, 2), number)
             request = prompt(number, *pages)
             if by == "session":
                 request = prompt(number, number, session=f"session {group}")
@@ -107,6 +110,37 @@ def test_what_belongs_together_stays_together_and_only_the_lost_move(by: str) ->
     moved = {group for group in before if before[group] != joined[group]}
     assert {joined[group] for group in moved} == {"e"}
     assert 0.05 < len(moved) / 200 < 0.4
+
+
+def test_prompts_that_begin_alike_overflow_to_the_next_worker_and_sessions_do_not() -> None:
+    router, fleet = ConsistentHash(), workers()
+    chosen = [router.choose(prompt(n, *pages_of(1, 16), n), fleet, 0.0).name for n in range(40)]
+    counts = Counter(chosen)
+    assert max(counts.values()) <= 1.25 * 10 + 2
+    assert counts[chosen[0]] == max(counts.values())
+    # Once the first has room again, it is the home again.
+    for number, name in enumerate(chosen):
+        router.observe(finished(number, name), 0.0)
+    assert router.choose(prompt(50, *pages_of(1, 16), 50), fleet, 0.0).name == chosen[0]
+    of_session = [
+        router.choose(prompt(n, *pages_of(n, 20), session="s"), fleet, 0.0).name
+        for n in range(100, 140)
+    ]
+    assert len(set(of_session)) == 1
+
+
+def test_what_differs_only_after_the_first_pages_is_alike() -> None:
+    def n_homes(n_shared: int) -> int:
+        names = set[str]()
+        for number in range(40):
+            pages = (*pages_of(1, n_shared), *pages_of(number + 2, 20))
+            names.add(ConsistentHash().choose(prompt(0, *pages), workers(), 0.0).name)
+        return len(names)
+
+    # A first page that everybody has does not bring everybody to one worker.
+    assert (n_homes(1), n_homes(15), n_homes(16)) == (4, 4, 1)
+    with pytest.raises(ValueError, match="at least one page to hash"):
+        ConsistentHash(n_pages=0)
 
 
 def test_more_points_make_more_equal_shares() -> None:

@@ -4,7 +4,7 @@ from math import exp, inf
 import numpy as np
 import pytest
 
-from triskele.serve.routing.demand import AnswerLengths, Demand
+from triskele.serve.routing.demand import N_KINDS, AnswerLengths, Demand
 
 WINDOW = 30.0
 
@@ -95,3 +95,16 @@ def test_restored_lengths_are_the_same() -> None:
     for one in (lengths, again):
         one.observe("a", 100)
     assert again.expect("a") == lengths.expect("a") < inf
+
+
+def test_of_too_many_kinds_the_one_seen_longest_ago_is_forgotten() -> None:
+    lengths = AnswerLengths(default=99.0)
+    for number in range(N_KINDS):
+        lengths.observe(str(number), 7)
+    lengths.observe("0", 7)
+    lengths.observe("new", 7)
+    assert [lengths.expect(kind) for kind in ("0", "1", "2", "new")] == [7, 99, 7, 7]
+    again = AnswerLengths(default=99.0)
+    again.restore(json.loads(json.dumps(lengths.state())))
+    again.observe("newer", 7)
+    assert [again.expect(kind) for kind in ("0", "2", "3")] == [7, 99, 7]

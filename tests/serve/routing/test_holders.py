@@ -6,7 +6,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from tests.oracles.holders import HolderSets
 from tests.serve.routing.prompts import chained, pages_of
 
-from triskele.serve.routing.holders import FEW, HolderIndex, slots_of
+from triskele.serve.routing.holders import FEW, CountedHolders, HolderIndex, slots_of
 
 N_SLOTS = 5
 PAGES = st.lists(st.integers(0, 2), max_size=6)
@@ -114,3 +114,50 @@ def test_nobody_holds_what_was_never_stored() -> None:
 def test_the_bits_of_a_mask_come_lowest_first() -> None:
     assert list(slots_of(1 << 999 | 0b1010)) == [1, 3, 999]
     assert list(slots_of(0)) == []
+
+
+@pytest.mark.parametrize("lost", [0, 10])
+def test_a_worker_with_a_hole_is_not_credited_with_what_lies_behind_it(lost: int) -> None:
+    index, hashes = HolderIndex(), chained(*pages_of(1, 20))
+    for slot in (0, 2):
+        index.store(slot, hashes)
+    index.store(1, hashes[:5])
+    index.remove(0, hashes[lost : lost + 1])
+    assert spread(index, hashes, 0b111, 3) == [lost, 5, 20]
+    assert spread(index, hashes, 0b001, 3) == [lost, 0, 0]
+
+
+class Counted(RuleBasedStateMachine):
+    """Requests that take pages and release them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counted = CountedHolders()
+        self.taken: list[tuple[int, list[int]]] = []
+
+    @rule(slot=st.integers(0, 2), pages=PAGES)
+    def take(self, slot: int, pages: list[int]) -> None:
+        self.counted.take(slot, chained(*pages))
+        self.taken.append((slot, chained(*pages)))
+
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        if self.taken:
+            at = data.draw(st.integers(0, len(self.taken) - 1))
+            self.counted.release(*self.taken.pop(at))
+
+    @rule(slot=st.integers(0, 2))
+    def drop(self, slot: int) -> None:
+        self.counted.drop(slot)
+        self.taken = [(at, hashes) for at, hashes in self.taken if at != slot]
+
+    @invariant()
+    def pages_are_held_as_long_as_anybody_holds_them(self) -> None:
+        self.counted.check()
+        for slot in range(3):
+            held = {page for at, hashes in self.taken for page in hashes if at == slot}
+            assert self.counted.n_pages(slot) == self.counted.index.count(slot) == len(held)
+
+
+TestCounted = Counted.TestCase
+TestCounted.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)

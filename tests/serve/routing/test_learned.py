@@ -1,3 +1,4 @@
+import heapq
 import json
 from dataclasses import replace
 
@@ -167,6 +168,93 @@ def test_answers_that_come_as_a_whole_teach_no_wrong_first_token() -> None:
     fleet.router.check()
 
 
+@pytest.mark.parametrize("n_cached", [None, 0])
+def test_where_no_answer_streams_neither_part_goes_wrong_alone(n_cached: int | None) -> None:
+    router, fleet = learned(), workers("ab")
+    for number in range(500):
+        name = router.choose(
+            prompt(number, *pages_of(number, 60), n_output=26), fleet, 3.0 * number
+        ).name
+        whole = replace(finished(number, name, 2.8, 26), n_cached=n_cached)
+        router.observe(whole, 3.0 * number + 2.8)
+    router.check()
+    router.choose(prompt(500, *pages_of(500, 60), n_output=26), fleet, 1500.0)
+    ttft, latency = router.predicted(500) or (0.0, 0.0)
+    assert latency == pytest.approx(2.8, rel=0.05)
+    # Not told apart by anything but the priors: 0.116 and 0.02 seconds.
+    assert 0.08 < ttft < 0.6
+    assert (router._ttft.coefficients(1500.0)[QUEUED] > 0).all()
+    # Affinity is still there.
+    home = router.choose(prompt(501, *pages_of(7, 60), n_output=26), fleet, 1600.0).name
+    router.observe(finished(501, home, 2.8, 26), 1603.0)
+    for number in range(502, 512):
+        now = 1700.0 + 5 * number
+        pages = (*pages_of(7, 60), *pages_of(number, 2))
+        assert router.choose(prompt(number, *pages, n_output=26), fleet, now).name == home
+        router.observe(finished(number, home, 2.8, 26), now + 2.8)
+
+
+def test_prompts_that_no_answer_streams_of_are_told_apart_by_their_lengths() -> None:
+    fleet = LinearFleet(learned(), dict.fromkeys("ab", 3 * SECONDS), n_output=50, streams=False)
+    served = fleet.serve(unshared(500, load=0.3, n_workers=2, seconds=3 * SECONDS))
+    errors = [abs(one.predicted[1] - one.latency) / one.latency for one in served[300:]]
+    assert np.median(errors) < 0.2
+    assert fleet.router._ttft.shared[QUEUED] == pytest.approx(0.3, rel=0.4)
+
+
+def test_of_an_answer_whose_length_nobody_tells_no_length_and_no_pace_is_learned() -> None:
+    router = learned()
+    for number, streams in enumerate((True, False)):
+        router.choose(prompt(number, *pages_of(number, 50), n_output=None), workers("a"), 0.0)
+        if streams:
+            router.observe(replace(first_token(number, "a", 0.1), n_output=None), 0.1)
+        before = router.state()
+        router.observe(replace(finished(number, "a", 60.0), n_output=None), 60.0)
+        assert {name: router.state()[name] for name in ("ttft", "pace", "lengths")} == {
+            name: before[name] for name in ("ttft", "pace", "lengths")
+        }
+    assert len(router._queues) == 0
+    reports = router.errors()
+    assert reports["latency"] is not None
+    assert reports["latency"].n == 2
+
+
+@pytest.mark.parametrize("gap", [0.05, 0.15, 1.0])
+def test_a_worker_that_fails_at_once_gets_little_and_is_tried_again(gap: float) -> None:
+    fleet, n_failed = fleet_of("ab"), 0
+    for number in range(1000):
+        fleet.wait(gap)
+        request = prompt(number, *pages_of(number, 30))
+        name = fleet.router.choose(request, fleet.present, fleet.now).name
+        if name == "b":
+            n_failed += 1
+            fleet.router.observe(failed(number, name, 0.01), fleet.now + 0.01)
+        else:
+            worker = fleet.workers[name]
+            worker.free_at = max(worker.free_at, fleet.now) + 0.048
+            ttft = worker.free_at - fleet.now + 0.02
+            heapq.heappush(
+                fleet._events, (fleet.now + ttft, 2 * number, first_token(number, name, ttft))
+            )
+            over = finished(number, name, ttft + 0.03)
+            heapq.heappush(fleet._events, (fleet.now + over.latency, 2 * number + 1, over))
+    assert 0 < n_failed < 150
+    fleet.router.check()
+    # It has recovered, and has its share again.
+    fleet.wait(120.0)
+    served = fleet.serve(unshared(200, load=0.5, n_workers=2))
+    assert share(served[50:], "b") > 0.3
+
+
+def test_who_is_known_to_have_no_room_is_not_chosen() -> None:
+    router, fleet = learned(), (Worker("a", 9), Worker("b", 50), Worker("c", None))
+    for number in range(30):
+        assert router.choose(prompt(number, *pages_of(number, 10)), fleet, 0.1 * number).name != "a"
+    assert router.choose(prompt(30, *pages_of(30, 9)), fleet, 3.0).name == "a"
+    # Where nobody has, it does not matter.
+    assert router.choose(prompt(31, *pages_of(31, 51)), fleet[:2], 3.0).name in "ab"
+
+
 def test_what_is_learned_from_a_worker_that_names_its_cached_tokens_is_their_cost() -> None:
     router = learned()
     router.choose(prompt(0, *pages_of(1, 100)), workers("a"), 0.0)
@@ -227,6 +315,28 @@ def test_who_was_not_there_at_the_restoration_begins_cold_but_known() -> None:
     own = again._ttft.coefficients(0.0) - again._ttft.shared[:, None]
     assert own[QUEUED, 1] > 0.05
     assert own[QUEUED, 2] == 0
+    again.check()
+
+
+def test_names_that_come_and_go_take_no_more_room_and_inherit_nothing() -> None:
+    router = learned()
+    for number in range(100):
+        now, pod = 5.0 * number, f"pod-{number}"
+        for half, fleet in enumerate(((Worker(pod),), (Worker(pod), Worker("a")))):
+            request = prompt(2 * number + half, *pages_of(1, 40), *pages_of(number, half))
+            name = router.choose(request, fleet, now).name
+            router.observe(first_token(request.id, name, 9.0 if name == pod else 0.1), now + 1)
+        # What its slot's former worker held and did is not its own.
+        slot = router._roster.slot(pod)
+        assert router._queues.features[RUNNING, slot] <= 2
+        router.check()
+    assert len(router._roster) <= 20
+    again = learned()
+    again.restore(json.loads(json.dumps(router.state())), (Worker("x"), Worker("a")), 0.0)
+    x = again._roster.slot("x")
+    assert again._roster.reused == [x]
+    assert held(again, *pages_of(1, 40))[x] == 0
+    assert (again._ttft.own[:, x] == 0).all()
     again.check()
 
 

@@ -55,6 +55,27 @@ def test_what_is_shared_is_the_least_squares_fit_of_all_outcomes(
     model.check()
 
 
+def test_a_prediction_says_how_sure_it_is() -> None:
+    model, x = regression(2), np.array([1.0, 2.0, 1.0])
+    own = 1 + 0.05**2
+    expected = math.sqrt(own * (2.0**2 + (2 * 0.5) ** 2 + 3.0**2))
+    assert model.predict(1, x, 0.0) == pytest.approx((float(x @ MEAN), expected))
+    teach(model, 200, times=1.5)
+    mean, spread = model.predict(0, x, 230.0)
+    assert mean == pytest.approx(float(x @ model.coefficients(230.0)[:, 0]))
+    assert spread < 0.05 * expected
+
+
+def test_a_slot_that_is_forgotten_is_as_a_new_one() -> None:
+    model = regression(2)
+    teach(model, 100, slot=0, times=2.0)
+    model.forget(0)
+    assert np.array_equal(*model.coefficients(100.0).T)
+    x = np.array([1.0, 0.5, 0.5])
+    assert model.predict(0, x, 100.0) == model.predict(1, x, 100.0)
+    model.check()
+
+
 def test_a_worker_that_is_slower_gets_a_difference_of_its_own() -> None:
     model = regression(3)
     rng = np.random.default_rng(0)

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from triskele.serve.routing import Worker
-from triskele.serve.routing.roster import Roster
+from triskele.serve.routing.roster import N_ABSENT, Roster
 
 A, B, C = Worker("a"), Worker("b"), Worker("c", 8)
 
@@ -67,3 +67,37 @@ def test_names_of_an_earlier_time_keep_their_slots_and_are_absent() -> None:
     assert roster.mask == 0
     assert roster.update((A, C)) == ([A, C], [])
     assert (roster.slot("a"), roster.slot("c"), len(roster)) == (2, 3, 4)
+
+
+def test_who_has_room_is_preferred_where_there_is_one() -> None:
+    roster = Roster()
+    roster.update((C, A, Worker("d", 20)))
+    c, a, d = roster.present.tolist()
+    assert roster.fitting(8).tolist() == [c, a, d]
+    assert roster.fitting(9).tolist() == [a, d]
+    assert roster.fitting(21).tolist() == [a]
+    roster.update((C,))
+    assert roster.fitting(9).tolist() == [c]
+
+
+def test_where_names_come_and_go_the_slot_longest_absent_is_reused() -> None:
+    roster = Roster()
+    for number in range(200):
+        fleet = (A, Worker(f"pod-{number}"))
+        joined, left = roster.update(fleet)
+        assert joined[-1] is fleet[-1]
+        # Who has just left can still be looked up.
+        assert all(roster.slot(name) is not None for name in left)
+        slot = roster.slot(f"pod-{number}")
+        assert slot is not None
+        assert roster.names[slot] == f"pod-{number}"
+        assert roster.reused == ([slot] if number > N_ABSENT + 1 else [])
+        assert roster.slot("a") == 0
+    assert len(roster) == N_ABSENT + 3
+    assert roster.slot("pod-0") is None
+    # The last to leave keep theirs, also when others come at the same time.
+    back = roster.slot("pod-190")
+    roster.update((Worker("new"), Worker("newer"), Worker("pod-190")))
+    assert roster.slot("pod-190") == back
+    assert len(set(roster.present.tolist())) == 3
+    assert len({roster.slot(name) for name in roster.names}) == len(roster)

@@ -6,7 +6,7 @@
 """
 
 from triskele.serve.routing.accuracy import ErrorReport
-from triskele.serve.routing.affinity import CacheAware, OverlapCost, PrefixAffinity
+from triskele.serve.routing.affinity import CacheAware, PrefixAffinity
 from triskele.serve.routing.baselines import (
     ConsistentHash,
     least_loaded,
@@ -15,6 +15,7 @@ from triskele.serve.routing.baselines import (
     round_robin,
 )
 from triskele.serve.routing.learned import LearnedGreedy, Pricing
+from triskele.serve.routing.overlap import OverlapCost
 from triskele.serve.routing.router import CacheListener, Outcome, Phase, Request, Router, Worker
 
 __all__ = [

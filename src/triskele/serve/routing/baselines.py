@@ -1,7 +1,9 @@
 """Policies that do not look at caches: random, round robin, fewest in flight, the better of two.
 
-And consistent hashing, which does not look at load: a session, or a prompt's first page, always
-goes to the same worker, and only the sessions of a worker that leaves move.
+And consistent hashing: a session always goes to the same worker, and only the sessions of a worker
+that leaves move. So do prompts that begin alike, as long as their worker has no more than its share
+in flight (the Shepherd Model Gateway's prefix hash: 256 tokens and a load factor of 1.25; Mirrokni,
+Thorup and Zadimoghaddam, 2018, on consistent hashing with bounded loads).
 """
 
 import itertools
@@ -11,10 +13,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import xxhash
 
+from triskele.serve.cache.radix import HASH_BYTES
 from triskele.serve.routing.load import InFlight
 from triskele.serve.routing.router import Outcome, Request, Worker
 
-HASH_BYTES = 8
+# A worker with more than this times the mean in flight, and one more, is passed over.
+LOAD_FACTOR = 1.25
 
 
 class _Balanced:
@@ -74,36 +78,49 @@ def power_of_two(rng: np.random.Generator) -> _Balanced:
 
 
 class ConsistentHash:
-    """Sends a session, or a first page, always to the same worker.
+    """Sends a session always to the same worker, and prompts that begin alike if it is not full.
 
-    A prompt that has neither goes anywhere, by its id.
+    A prompt that has neither a session nor a whole page goes anywhere, by its id.
 
     Parameters
     ----------
+    n_pages
+        Pages that must be alike: 256 tokens, of pages of 16.
     n_points
         Points of each worker on the ring: more make the shares more equal.
     """
 
-    def __init__(self, *, n_points: int = 160) -> None:
+    def __init__(self, *, n_pages: int = 16, n_points: int = 160) -> None:
+        if n_pages < 1:
+            raise ValueError(f"expected at least one page to hash, got {n_pages}")
         if n_points < 1:
             raise ValueError(f"expected at least one point per worker, got {n_points}")
-        self._n_points = n_points
+        self._n_pages, self._n_points = n_pages, n_points
         self._load = InFlight()
         self._ring: list[tuple[int, int]] = []
 
     def choose(self, request: Request, workers: Sequence[Worker], now: float) -> Worker:
-        """Return the first worker on the ring after the request's own point."""
+        """Return the first worker on the ring after the request's own point that is not full."""
         joined, left = self._load.update(workers)
         if joined or left:
+            names = [worker.name for worker in workers]
             self._ring = sorted(
-                (xxhash.xxh3_64_intdigest(f"{worker.name}#{point}".encode()), self._slot(worker))
-                for worker in workers
+                (xxhash.xxh3_64_intdigest(f"{name}#{point}".encode()), slot)
+                for name, slot in zip(names, self._load.roster.slots(names), strict=True)
                 for point in range(self._n_points)
             )
         self._load.expect_new(request)
-        point = xxhash.xxh3_64_intdigest(_name(request))
+        point = xxhash.xxh3_64_intdigest(_name(request, self._n_pages))
         at = bisect(self._ring, (point, -1)) % len(self._ring)
-        return self._load.send(request, self._ring[at][1])
+        slot = self._ring[at][1]
+        if request.session is None:
+            counts = self._load.counts
+            most = LOAD_FACTOR * counts[self._load.roster.present].mean() + 1
+            # Who has the fewest is never full, so this ends.
+            while counts[slot] > most:
+                at = (at + 1) % len(self._ring)
+                slot = self._ring[at][1]
+        return self._load.send(request, slot)
 
     def observe(self, outcome: Outcome, now: float) -> None:
         """Count out what has ended."""
@@ -113,13 +130,9 @@ class ConsistentHash:
         """Assert what must always hold; for tests."""
         self._load.check()
 
-    def _slot(self, worker: Worker) -> int:
-        slot = self._load.roster.slot(worker.name)
-        assert slot is not None
-        return slot
 
-
-def _name(request: Request) -> bytes:
+def _name(request: Request, n_pages: int) -> bytes:
     if request.session is not None:
         return request.session.encode()
-    return request.key[:HASH_BYTES] or str(request.id).encode()
+    # The last of the pages stands for those before it, too.
+    return request.key[: n_pages * HASH_BYTES][-HASH_BYTES:] or str(request.id).encode()

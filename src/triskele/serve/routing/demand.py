@@ -6,6 +6,8 @@ filled yet. Answers are averaged per class of prompts.
 
 from math import exp, expm1
 
+N_KINDS = 4096
+
 
 class Demand:
     """Requests and seconds of work per second.
@@ -54,7 +56,7 @@ class Demand:
 
 
 class AnswerLengths:
-    """Expected tokens of an answer, by class of prompt.
+    """Expected tokens of an answer, by class of prompt; of classes, the last ``N_KINDS`` seen.
 
     Parameters
     ----------
@@ -77,7 +79,11 @@ class AnswerLengths:
         """Learn the length of an answer."""
         n_seen, mean = self._means.get(kind, (0, 0.0))
         n_seen += 1
+        # Entered anew, so that the kind seen longest ago comes first.
+        self._means.pop(kind, None)
         self._means[kind] = n_seen, mean + max(self._weight, 1 / n_seen) * (n_output - mean)
+        if len(self._means) > N_KINDS:
+            del self._means[next(iter(self._means))]
 
     def state(self) -> dict[str, list[float]]:
         """Return what has been learned."""

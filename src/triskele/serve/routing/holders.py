@@ -3,10 +3,12 @@
 Workers are bits of an integer. A hash stands for its page and all before it, and a cache that
 evicts leaves only never has a hole; so along a prompt the set of holders only shrinks, and where it
 does is found by bisection: a lookup costs a few dictionary reads per distinct depth, not per page
-and not per worker.
+and not per worker. Events that got lost do leave holes. Two pages more are probed to find the
+largest: who lacks the first page holds nothing, who lacks the middle one is looked up before it.
 """
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -64,10 +66,11 @@ class HolderIndex:
         ------
         n_pages, mask
             The bits of those that hold the first ``n_pages`` and no more; who holds nothing is
-            not named.
+            not named. Who was found to have a hole comes last.
         """
         masks = self._masks
         seen, n_pages = 0, len(hashes)
+        with_hole: list[tuple[int, int]] = []
         while n_pages:
             # How far the set of holders is larger than what has been named already.
             n_pages = bisect_left(
@@ -78,8 +81,16 @@ class HolderIndex:
             )
             if n_pages:
                 new = masks[hashes[n_pages - 1]] & among & ~seen
-                yield n_pages, new
                 seen |= new
+                new &= masks.get(hashes[0], 0)
+                n_half = n_pages // 2
+                whole = new & masks.get(hashes[n_half], 0)
+                if whole:
+                    yield n_pages, whole
+                if whole != new:
+                    with_hole.append((n_half, new ^ whole))
+        for n_half, mask in with_hole:
+            yield from self.depths(hashes[:n_half], mask)
 
     def spread(self, hashes: Sequence[int], among: int, out: NDArray[np.float64]) -> None:
         """Raise ``out``, (n_slots,), to how many pages of a prompt each slot holds."""
@@ -91,6 +102,43 @@ class HolderIndex:
                 packed = np.frombuffer(mask.to_bytes(-(-len(out) // 8), "little"), np.uint8)
                 bits = np.unpackbits(packed, count=len(out), bitorder="little").view(np.bool_)
                 out[bits] = np.maximum(out[bits], n_pages)
+
+
+class CountedHolders:
+    """Pages that requests hold on to: a worker has a page as long as one of its requests does."""
+
+    def __init__(self) -> None:
+        self.index = HolderIndex()
+        self._counts: dict[int, Counter[int]] = {}
+
+    def take(self, slot: int, hashes: Sequence[int]) -> None:
+        """Count a request in that holds these pages of a worker."""
+        self._counts.setdefault(slot, Counter()).update(hashes)
+        self.index.store(slot, hashes)
+
+    def release(self, slot: int, hashes: Sequence[int]) -> None:
+        """Count a request out that held these pages."""
+        counts = self._counts[slot]
+        counts.subtract(hashes)
+        free = [page for page in hashes if counts[page] <= 0]
+        for page in free:
+            del counts[page]
+        self.index.remove(slot, free)
+
+    def drop(self, slot: int) -> None:
+        """Forget all requests of a worker."""
+        self.index.remove(slot, self._counts.pop(slot, ()))
+
+    def n_pages(self, slot: int) -> int:
+        """Return how many different pages of a worker are held."""
+        return len(self._counts.get(slot, ()))
+
+    def check(self) -> None:
+        """Assert what must always hold; for tests."""
+        for slot, counts in self._counts.items():
+            assert self.index.count(slot) == len(counts)
+            assert min(counts.values(), default=1) > 0
+        assert len(self.index) == len(set().union(*self._counts.values()))
 
 
 def slots_of(mask: int) -> Iterator[int]:

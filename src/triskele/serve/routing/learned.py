@@ -12,8 +12,12 @@ The bracket is how many others wait because of one second of work: λ(2u + x)/2(
 delay of those still to come, exact for an M/G/1 queue of arrival rate λ and load ρ (Hyytiä,
 Penttinen and Aalto, 2012, on dispatching with queue-specific job sizes), and bounded by H because
 no queue keeps its arrivals when others are shorter; r_w answers run and q_w
-requests are queued that will run when this prefill interrupts them; κρ/(1−ρ) prices what the fleet
-loses when a prefix is held twice and other pages have to go for it.
+requests are queued that will run when this prefill interrupts them; κρ/(1−ρ) is a price on every
+second of new work, for what the fleet loses when prefixes are computed and held twice and other
+pages have to go for them. ρ is the load of prefills alone: what answers take is not in it.
+
+A worker that is known to have no room for a prompt is not chosen while another may have, and one
+that fails is dearer for a while.
 
 The router reads no clock. Work per decision: one pass over the prompt's hashes to look its holders
 up and to enter it, and a few vector operations over the workers.
@@ -21,6 +25,7 @@ up and to enter it, and a few vector operations over the workers.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import hypot
 from typing import Any
 
 import numpy as np
@@ -29,6 +34,7 @@ from numpy.typing import NDArray
 from triskele.serve.cache import EvictionPolicy, least_recently_used
 from triskele.serve.routing.accuracy import ErrorReport, Errors
 from triskele.serve.routing.demand import AnswerLengths, Demand
+from triskele.serve.routing.failures import Failures
 from triskele.serve.routing.mirror import CacheMirror
 from triskele.serve.routing.queues import (
     ATTENDED,
@@ -53,6 +59,9 @@ PACE_PRIOR = (0.02, 0.0, 0.0, 0.0, 0.0001, 0.005), (0.1, 0.025, 1e-4, 1e-4, 0.00
 # would send all to the one of equal workers that happened to seem the fastest.
 ALIKE = 0.01
 
+# Seconds that a thousand new tokens take at least, a hundredth of the prior: affinity never ends.
+LEAST_WORK = 1e-3
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pricing:
@@ -63,9 +72,9 @@ class Pricing:
     followers, interrupted
         Weight of those that come later, and of those that are there.
     copies
-        κ: what a second copy of a prefix costs the fleet.
+        κ: what a second of new work costs the fleet, by the copies of prefixes that it makes.
     load
-        Highest load that is believed: ρ above it counts as this.
+        Highest load of prefills that is believed: ρ above it counts as this.
     horizon
         Most of those that come later that a second of work is taken to delay: once a queue is that
         long, others are sent elsewhere.
@@ -122,6 +131,7 @@ class LearnedGreedy:
         self._lengths = AnswerLengths()
         self._ttft = FleetRegression(*TTFT_PRIOR)
         self._pace = FleetRegression(*PACE_PRIOR)
+        self._failures = Failures()
         self._held: Floats = np.zeros(0)
         self._n_sent = 0
         self._turns: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
@@ -139,8 +149,8 @@ class LearnedGreedy:
         queues = self._queues
         queues.elapse(now, by_ttft)
         features = queues.features
-        # x, u and t of the formula; nothing takes less than a microsecond.
-        own = np.maximum(by_ttft[QUEUED] * new + by_ttft[ATTENDED] * attended, 1e-6)
+        # x, u and t of the formula.
+        own = np.maximum(by_ttft[QUEUED] * new + by_ttft[ATTENDED] * attended, LEAST_WORK * new)
         before = np.maximum(np.einsum("fw,fw->w", by_ttft, features), 0.0)
         context = PER_CONTEXT * request.n_prompt
         pace = np.einsum("fw,fw->w", by_pace, features)
@@ -152,7 +162,10 @@ class LearnedGreedy:
         pace = np.maximum(pace, 1e-6)
         latency = ttft + max(n_output - 1.0, 0.0) * pace
         cost = latency + own * self._price(before, own, now)
-        slot = self._cheapest(cost)
+        failures = self._failures.seconds(now)
+        if failures is not None:
+            cost += failures
+        slot = self._cheapest(cost, self._roster.fitting(-(-request.n_prompt // self._page_size)))
         self._demand.add(float(own[slot]))
         ticket = Ticket(
             slot=slot,
@@ -176,15 +189,19 @@ class LearnedGreedy:
             return
         if ticket.first_token is None:
             self._mirror.arrive(ticket.slot, ticket.promised)
-            if outcome.phase is not Phase.FAILED:
-                self._learn_ttft(ticket, outcome, now)
-            if outcome.phase is Phase.FIRST_TOKEN:
-                self._queues.first_token(ticket, outcome.latency, now)
         if outcome.phase is Phase.FIRST_TOKEN:
+            if ticket.first_token is None:
+                self._ttft_errors.add(ticket.ttft, outcome.latency)
+                x, scale = ticket.ttft_features(outcome.n_cached), ticket.ttft_scale
+                self._ttft.update(ticket.slot, x, outcome.latency, scale=scale, now=now)
+                self._queues.first_token(ticket, outcome.latency, now)
             return
-        self._queues.end(outcome.request_id, now)
         if outcome.phase is Phase.FINISHED:
-            self._learn_pace(ticket, outcome, now)
+            self._latency_errors.add(ticket.latency, outcome.latency)
+            self._learn_answer(ticket, outcome, now)
+        elif ticket.first_token is None:
+            self._failures.add(ticket.slot, ticket.latency, now)
+        self._queues.end(outcome.request_id, now)
 
     def predicted(self, request_id: int) -> tuple[float, float] | None:
         """Return what was predicted of a request in flight: TTFT and latency in seconds."""
@@ -248,8 +265,8 @@ class LearnedGreedy:
         self._update(workers)
         self._turns[: len(state["turns"])] = state["turns"]
         self._n_sent = int(self._turns.max())
-        present = set(self._roster.present.tolist())
-        self._mirror.restore(state["caches"], present)
+        stayed = set(self._roster.present.tolist()).difference(self._roster.reused)
+        self._mirror.restore(state["caches"], stayed)
 
     def check(self) -> None:
         """Assert what must always hold; for tests."""
@@ -261,24 +278,27 @@ class LearnedGreedy:
     def _update(self, workers: Sequence[Worker]) -> None:
         """Let workers join and leave; who comes back begins cold."""
         joined, left = self._roster.update(workers)
+        if not joined and not left:
+            return
         n_slots = len(self._roster)
         if n_slots > len(self._held):
             self._queues.grow(n_slots)
             if n_slots > self._ttft.own.shape[1]:
                 self._ttft.grow(n_slots)
                 self._pace.grow(n_slots)
+            self._failures.grow(n_slots)
             self._held = np.zeros(n_slots)
-            self._turns = np.concatenate(
-                [self._turns, np.zeros(n_slots - len(self._turns), dtype=np.int64)]
-            )
-        for name in left:
-            slot = self._roster.slot(name)
-            assert slot is not None
+            self._turns = np.pad(self._turns, (0, n_slots - len(self._turns)))
+        for slot in self._roster.reused:
+            self._ttft.forget(slot)
+            self._pace.forget(slot)
+            self._turns[slot] = 0
+        for slot in self._roster.slots(left):
             self._mirror.leave(slot)
             self._queues.drop(slot)
-        for worker in joined:
-            slot = self._roster.slot(worker.name)
-            assert slot is not None
+            self._failures.clear(slot)
+        slots = self._roster.slots(worker.name for worker in joined)
+        for slot, worker in zip(slots, joined, strict=True):
             self._mirror.join(slot, worker.n_pages)
 
     def _price(self, before: Floats, own: Floats, now: float) -> Floats:
@@ -293,39 +313,38 @@ class LearnedGreedy:
         price += pricing.interrupted * (self._queues.features[RUNNING] + self._queues.waiting)
         return np.asarray(price)
 
-    def _cheapest(self, cost: Floats) -> int:
+    def _cheapest(self, cost: Floats, slots: NDArray[np.intp]) -> int:
         """Return the slot of the lowest cost; of those alike, what was sent to longest ago."""
-        present = self._roster.present
-        offered = cost[present]
-        ties = present[offered <= offered.min() * (1 + ALIKE)]
+        offered = cost[slots]
+        ties = slots[offered <= offered.min() * (1 + ALIKE)]
         slot = int(ties[0] if len(ties) == 1 else ties[self._turns[ties].argmin()])
         self._n_sent += 1
         self._turns[slot] = self._n_sent
         return slot
 
-    def _learn_ttft(self, ticket: Ticket, outcome: Outcome, now: float) -> None:
-        x = ticket.features.copy()
-        new, attended = ticket.new, ticket.attended
-        if outcome.n_cached is not None:
-            exact = new_work(np.array([float(outcome.n_cached)]), 1, ticket.n_prompt)
-            new, attended = float(exact[0][0]), float(exact[1][0])
-        x[QUEUED] += new
-        x[ATTENDED] += attended
-        ttft = outcome.latency
-        if outcome.phase is Phase.FIRST_TOKEN:
-            self._ttft_errors.add(ticket.ttft, outcome.latency)
-        else:
-            # Nobody saw the first token: the answer came as a whole.
-            ttft = max(ttft - max(outcome.n_output - 1, 0) * ticket.pace, 0.0)
-        scale = 0.02 + 0.3 * ticket.ttft
-        self._ttft.update(ticket.slot, x, ttft, scale=scale, now=now)
-
-    def _learn_pace(self, ticket: Ticket, outcome: Outcome, now: float) -> None:
+    def _learn_answer(self, ticket: Ticket, outcome: Outcome, now: float) -> None:
+        if outcome.n_output is None:
+            return
         self._lengths.observe(ticket.kind, outcome.n_output)
-        self._latency_errors.add(ticket.latency, outcome.latency)
-        if outcome.n_output > 1 and ticket.first_token is not None:
-            x = ticket.features.copy()
-            x[RUNNING] += 1
-            x[CONTEXT] += PER_CONTEXT * ticket.n_prompt
-            pace = max(outcome.latency - ticket.first_token, 0.0) / (outcome.n_output - 1)
-            self._pace.update(ticket.slot, x, pace, scale=0.01 + 0.3 * ticket.pace, now=now)
+        n_after = max(outcome.n_output - 1, 0)
+        slot, of_pace = ticket.slot, ticket.pace_features()
+        if ticket.first_token is not None:
+            answer, scale = max(outcome.latency - ticket.first_token, 0.0), ticket.pace_scale
+        else:
+            # Nobody saw the first token: the answer came as a whole. Each part is what the other's
+            # prediction leaves, and as uncertain as that is: a Kalman filter of their sum.
+            of_ttft = ticket.ttft_features(outcome.n_cached)
+            ttft, ttft_spread = self._ttft.predict(slot, of_ttft, now)
+            pace, pace_spread = self._pace.predict(slot, of_pace, now)
+            noise = hypot(ticket.ttft_scale, n_after * ticket.pace_scale)
+            self._ttft.update(
+                slot,
+                of_ttft,
+                outcome.latency - n_after * pace,
+                scale=hypot(noise, n_after * pace_spread),
+                now=now,
+            )
+            answer = outcome.latency - ttft
+            scale = hypot(noise, ttft_spread) / max(n_after, 1)
+        if n_after:
+            self._pace.update(slot, of_pace, answer / n_after, scale=scale, now=now)

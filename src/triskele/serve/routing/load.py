@@ -35,9 +35,9 @@ class InFlight:
         if n_new:
             self.counts = np.concatenate([self.counts, np.zeros(n_new, dtype=np.int64)])
         if left:
-            gone = {self.roster.slot(name) for name in left}
+            gone = set(self.roster.slots(left))
             self._slots = {n: slot for n, slot in self._slots.items() if slot not in gone}
-            self.counts[[slot for slot in gone if slot is not None]] = 0
+            self.counts[list(gone)] = 0
         return joined, left
 
     def expect_new(self, request: Request) -> None:

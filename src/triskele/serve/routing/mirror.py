@@ -8,14 +8,13 @@ A worker that sends key-value events is believed instead, for what it has comput
 been promised and has not computed yet, there is a note of each request on its way.
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from triskele.serve.cache import EvictionPolicy, PrefixCache
-from triskele.serve.routing.holders import HolderIndex
+from triskele.serve.routing.holders import CountedHolders, HolderIndex
 
 PolicyOf = Callable[[int], EvictionPolicy]
 
@@ -35,10 +34,10 @@ class CacheMirror:
         self._policy = policy
         self._default_pages = default_pages
         self._index = HolderIndex()
-        self._promised = HolderIndex()
+        self._promised = CountedHolders()
         self._mirrors: dict[int, PrefixCache] = {}
-        # Of each worker that sends events: its promised pages, and by how many requests.
-        self._promises: dict[int, Counter[int]] = {}
+        # The workers that send events.
+        self._listening: set[int] = set()
 
     def join(self, slot: int, n_pages: int | None) -> None:
         """Begin with an empty cache for a worker, of ``n_pages`` if it says so."""
@@ -48,16 +47,21 @@ class CacheMirror:
 
     def leave(self, slot: int) -> None:
         """Forget all that a worker holds."""
-        if self._mirrors.pop(slot, None) is not None:
+        mirror = self._mirrors.pop(slot, None)
+        if slot in self._listening:
+            self._listening.remove(slot)
             self._index.clear(slot)
-            self._promised.remove(slot, self._promises.pop(slot, ()))
+            self._promised.drop(slot)
+        elif mirror is not None:
+            # A walk over its own pages: nobody pins any, so all of them are freed.
+            self._index.remove(slot, mirror.clear())
 
     def n_pages(self, hashes: Sequence[int], among: int, out: NDArray[np.float64]) -> None:
         """Write how many leading pages each slot holds into ``out``, (n_slots,)."""
         out[:] = 0.0
         self._index.spread(hashes, among, out)
-        if len(self._promised):
-            self._promised.spread(hashes, among, out)
+        if len(self._promised.index):
+            self._promised.index.spread(hashes, among, out)
 
     def size(self, slot: int) -> int:
         """Return how many pages a worker's mirror holds."""
@@ -65,10 +69,8 @@ class CacheMirror:
 
     def send(self, slot: int, key: bytes, hashes: Sequence[int]) -> Sequence[int]:
         """Note that a prompt is on its way to a worker; returns what it promises."""
-        promises = self._promises.get(slot)
-        if promises is not None:
-            promises.update(hashes)
-            self._promised.store(slot, hashes)
+        if slot in self._listening:
+            self._promised.take(slot, hashes)
             return hashes
         done = self._mirrors[slot].insert(key, hashes)
         # After the evicted pages come those of the prompt that were there or found no room.
@@ -78,13 +80,8 @@ class CacheMirror:
 
     def arrive(self, slot: int, promised: Sequence[int]) -> None:
         """Note that what :meth:`send` returned is kept, or has failed: no promise any more."""
-        promises = self._promises.get(slot)
-        if promises is not None:
-            promises.subtract(promised)
-            kept = [page for page in promised if promises[page] <= 0]
-            for page in kept:
-                del promises[page]
-            self._promised.remove(slot, kept)
+        if promised and slot in self._listening:
+            self._promised.release(slot, promised)
 
     def stored(self, slot: int, hashes: Sequence[int]) -> None:
         """Take a worker's own word that it holds these pages; from now on only its word counts.
@@ -124,25 +121,22 @@ class CacheMirror:
 
     def check(self) -> None:
         """Assert what must always hold; for tests."""
-        assert self._promises.keys() <= self._mirrors.keys()
+        assert self._listening <= self._mirrors.keys()
+        self._promised.check()
         for slot, mirror in self._mirrors.items():
             mirror.check()
-            promises = self._promises.get(slot)
-            if promises is None:
-                assert self._index.count(slot) == mirror.n_pages
-                assert self._promised.count(slot) == 0
-            else:
+            if slot in self._listening:
                 assert mirror.n_pages == 0
-                assert self._promised.count(slot) == len(promises)
-                assert min(promises.values(), default=1) > 0
+            else:
+                assert self._index.count(slot) == mirror.n_pages
+                assert self._promised.n_pages(slot) == 0
 
     def _listen(self, slot: int) -> bool:
         """Let a worker's word count, if it is there."""
         mirror = self._mirrors.get(slot)
         if mirror is None:
             return False
-        if slot not in self._promises:
-            self._promises[slot] = Counter()
-            self._index.clear(slot)
-            mirror.clear()
+        if slot not in self._listening:
+            self._listening.add(slot)
+            self._index.remove(slot, mirror.clear())
         return True

@@ -49,6 +49,34 @@ class Ticket:
     promised: Sequence[int]
     first_token: float | None = None
 
+    @property
+    def ttft_scale(self) -> float:
+        """Error to be expected of the time to the first token."""
+        return 0.02 + 0.3 * self.ttft
+
+    @property
+    def pace_scale(self) -> float:
+        """Error to be expected of the time per token after it."""
+        return 0.01 + 0.3 * self.pace
+
+    def ttft_features(self, n_cached: int | None) -> Floats:
+        """Return what its first token depends on, by the cached tokens that its worker names."""
+        x = self.features.copy()
+        new, attended = self.new, self.attended
+        if n_cached is not None:
+            exact = new_work(np.array([float(n_cached)]), 1, self.n_prompt)
+            new, attended = float(exact[0][0]), float(exact[1][0])
+        x[QUEUED] += new
+        x[ATTENDED] += attended
+        return x
+
+    def pace_features(self) -> Floats:
+        """Return what its pace depends on."""
+        x = self.features.copy()
+        x[RUNNING] += 1
+        x[CONTEXT] += PER_CONTEXT * self.n_prompt
+        return x
+
 
 class Queues:
     """Features of every worker.

@@ -68,10 +68,23 @@ class FleetRegression:
         self._own_S = np.concatenate([self._own_S, new])
         self._heard = np.concatenate([self._heard, np.full(n_slots - n_old, -inf)])
 
+    def forget(self, slot: int) -> None:
+        """Let a slot be that of a worker of which nothing is known."""
+        self.own[:, slot] = 0.0
+        self._own_S[slot] = np.diag(np.sqrt(self._own_prior))
+        self._heard[slot] = -inf
+
     def coefficients(self, now: float) -> Floats:
         """Return every worker's coefficients, (n_features, n_slots)."""
         faded = np.exp2((self._heard - now) / self._fading)
         return np.asarray(self.shared[:, None] + self.own * faded)
+
+    def predict(self, slot: int, x: Floats, now: float) -> tuple[float, float]:
+        """Return what is predicted of features, (n_features,), and its standard deviation."""
+        faded = 2.0 ** ((self._heard[slot] - now) / self._fading)
+        mean = float(x @ (self.shared + self.own[:, slot] * faded))
+        of_shared, of_own = x @ self._S, x @ self._own_S[slot]
+        return mean, sqrt(float(of_shared @ of_shared + of_own @ of_own))
 
     def update(self, slot: int, x: Floats, target: float, *, scale: float, now: float) -> None:
         """Learn an outcome.

@@ -2,14 +2,22 @@
 
 Routers keep their knowledge in arrays by slot. A worker that leaves keeps its slot, so that its
 return finds what was learned of its speed; a router hears of both and forgets what no longer holds.
+Where names come and go for good, the slot longest absent is given to a new name as soon as twice as
+many slots are absent as present.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
 
 from triskele.serve.routing.router import Worker
+
+Capacities = NDArray[np.float64]
+
+# So many absent slots are kept in any case.
+N_ABSENT = 16
 
 
 class Roster:
@@ -21,15 +29,22 @@ class Roster:
         Slots of the workers that may be chosen now, in the order in which they were given.
     mask
         The same as bits of one integer.
+    reused
+        Slots that the last change took from absent workers for those of new names: what is kept of
+        them by slot is of somebody else.
     """
 
     def __init__(self) -> None:
         self.names: list[str] = []
         self.present: NDArray[np.intp] = np.empty(0, dtype=np.intp)
         self.mask = 0
+        self.reused: list[int] = []
+        self._absent: dict[int, None] = {}
         self._slots: dict[str, int] = {}
         self._workers: tuple[Worker, ...] = ()
         self._by_slot: dict[int, Worker] = {}
+        self._capacities: Capacities = np.empty(0)
+        self._least = inf
         self._is_deserted = True
 
     def __len__(self) -> int:
@@ -58,14 +73,17 @@ class Roster:
         stayed = {worker.name for worker in workers if before.get(worker.name) == worker}
         if self._is_deserted:
             stayed.clear()
-        for worker in workers:
-            if worker.name not in self._slots:
-                self._slots[worker.name] = len(self.names)
-                self.names.append(worker.name)
+        self._give_slots([worker.name for worker in workers])
+        # Only now: a router looks up the slot of who has just left.
+        gone = before.keys() - {worker.name for worker in workers}
+        self._absent.update(dict.fromkeys(sorted(self._slots[name] for name in gone)))
         self._workers, self._is_deserted = workers, False
         self._by_slot = {self._slots[worker.name]: worker for worker in workers}
         self.present = np.fromiter(self._by_slot, dtype=np.intp)
         self.mask = sum(1 << slot for slot in self._by_slot)
+        pages = (inf if worker.n_pages is None else worker.n_pages for worker in workers)
+        self._capacities = np.fromiter(pages, dtype=np.float64)
+        self._least = float(self._capacities.min())
         return [w for w in workers if w.name not in stayed], sorted(before.keys() - stayed)
 
     def recall(self, names: Sequence[str]) -> None:
@@ -73,11 +91,41 @@ class Roster:
         assert not self.names
         self.names = list(names)
         self._slots = {name: slot for slot, name in enumerate(self.names)}
+        self._absent = dict.fromkeys(range(len(self.names)))
 
     def slot(self, name: str) -> int | None:
         """Return the slot of a name, or ``None`` if it was never heard of."""
         return self._slots.get(name)
 
+    def slots(self, names: Iterable[str]) -> list[int]:
+        """Return the slots of names that have one."""
+        return [self._slots[name] for name in names]
+
+    def fitting(self, n_pages: int) -> NDArray[np.intp]:
+        """Return the slots present whose caches hold so many pages; all if none is known to."""
+        if n_pages <= self._least:
+            return self.present
+        fits = self._capacities >= n_pages
+        return self.present[fits] if fits.any() else self.present
+
     def worker(self, slot: int) -> Worker:
         """Return the worker that is present at a slot."""
         return self._by_slot[slot]
+
+    def _give_slots(self, names: Sequence[str]) -> None:
+        self.reused = []
+        for name in names:
+            if name in self._slots:
+                self._absent.pop(self._slots[name], None)
+        for name in names:
+            if name in self._slots:
+                continue
+            slot = len(self.names)
+            if len(self._absent) > max(N_ABSENT, 2 * len(names)):
+                slot = next(iter(self._absent))
+                del self._absent[slot], self._slots[self.names[slot]]
+                self.names[slot] = name
+                self.reused.append(slot)
+            else:
+                self.names.append(name)
+            self._slots[name] = slot

@@ -80,7 +80,7 @@ class Outcome:
     n_cached
         Tokens of the prompt that the worker found in its cache; ``None`` if it does not say.
     n_output
-        Tokens of the answer so far.
+        Tokens of the answer so far; ``None`` if nobody has counted them.
     """
 
     request_id: int
@@ -88,7 +88,7 @@ class Outcome:
     phase: Phase
     latency: float
     n_cached: int | None = None
-    n_output: int = 0
+    n_output: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no clock can have measured."""

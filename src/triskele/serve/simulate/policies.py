@@ -36,6 +36,9 @@ from triskele.serve.routing import (
     round_robin,
 )
 
+HASHED = 256
+"""Tokens of a prompt without a session that consistent hashing goes by."""
+
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
@@ -66,7 +69,7 @@ ROUTERS: dict[str, Callable[[Surroundings], Router]] = {
     "cache-aware": lambda given: CacheAware(given.rng),
     "prefix-affinity": lambda given: PrefixAffinity(given.rng),
     "dynamo": lambda given: OverlapCost(given.rng),
-    "consistent-hash": lambda given: ConsistentHash(),
+    "consistent-hash": lambda given: ConsistentHash(n_pages=max(1, HASHED // given.page_size)),
     "least-loaded": lambda given: least_loaded(given.rng),
     "power-of-two": lambda given: power_of_two(given.rng),
     "round-robin": lambda given: round_robin(),
