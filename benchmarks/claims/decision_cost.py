@@ -211,14 +211,9 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
         for n_workers, color in zip(fleets, colors, strict=True):
             chosen = [row for row in rows if row["workers"] == n_workers]
             x = [row["prompt"] for row in chosen]
-            axis.plot(x, [row["median"] for row in chosen], "o-", ms=3, color=color)
-            axis.annotate(
-                f"{n_workers} workers",
-                (x[-1], chosen[-1]["median"]),
-                (6, -3),
-                textcoords="offset points",
-                color=color,
-            )
+            label = f"{n_workers:,} workers"
+            axis.plot(x, [row["median"] for row in chosen], "o-", ms=3, color=color, label=label)
+        axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0, 0.9), ncols=2)
         hashed = [row for row in rows if row["workers"] == fleets[0]]
         axis.plot(
             [row["prompt"] for row in hashed],
@@ -228,8 +223,8 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
         )
         axis.annotate(
             "hashing alone",
-            (hashed[0]["prompt"], hashed[0]["hashing"]),
-            (0, -12),
+            (hashed[-1]["prompt"], hashed[-1]["hashing"]),
+            (-70, -40),
             textcoords="offset points",
             color=MUTED,
         )
@@ -239,7 +234,7 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
             xscale="log", yscale="log", xlabel="tokens of the prompt", ylabel="µs per decision"
         )
         axis.set_xticks(PROMPTS, [f"{n:,}" for n in PROMPTS])
-        axis.set_xlim(450, 75_000)
+        axis.set_xlim(450, 38_000)
         axis.set_yticks([10, 30, 100, 300, 1000], ["10", "30", "100", "300", "1,000"])
         axis.minorticks_off()
         axis.grid(color=GRID, linewidth=0.7)
