@@ -116,8 +116,8 @@ def variants() -> dict[str, dict[str, Any]]:
         "without bound on those": {"pricing": Pricing(horizon=1e9)},
         "without the interrupted": {"pricing": Pricing(interrupted=0.0)},
         "without price of copies": {"pricing": Pricing(copies=0.0)},
-        "coefficients not learned": {"deaf": ("_ttft", "_pace")},
-        "answer lengths not learned": {"deaf": ("_lengths",)},
+        "coefficients not learned": {"deaf": ("ttft", "pace")},
+        "answer lengths not learned": {"deaf": ("lengths",)},
         "mirrors without capacity": {"blind": True},
         "key-value events, not mirrors": {"events": True},
         "mirrors of the wrong policy": {"wrong": True},
@@ -178,8 +178,10 @@ def _ours(cell: Cell, options: dict[str, Any], data: Path) -> Result:
     policy = Policy("LBGR", mirrored, (("pricing", pricing),))
     router = router_of(policy, workload.page_size, cell.seed)
     assert isinstance(router, LearnedGreedy)
+    model = router._model
+    parts = {"ttft": model.ttft, "pace": model.pace, "lengths": router._lengths}
     for part in options.get("deaf", ()):
-        _deafen(getattr(router, part))
+        _deafen(parts[part])
     if options.get("blind"):
         router = BlindToCapacity(router)
     delay = 0.01 if options.get("events") else None

@@ -183,7 +183,7 @@ def test_where_no_answer_streams_neither_part_goes_wrong_alone(n_cached: int | N
     assert latency == pytest.approx(2.8, rel=0.05)
     # Not told apart by anything but the priors: 0.116 and 0.02 seconds.
     assert 0.08 < ttft < 0.6
-    assert (router._ttft.coefficients(1500.0)[QUEUED] > 0).all()
+    assert (router._model.ttft.coefficients(1500.0)[QUEUED] > 0).all()
     # Affinity is still there.
     home = router.choose(prompt(501, *pages_of(7, 60), n_output=26), fleet, 1600.0).name
     router.observe(finished(501, home, 2.8, 26), 1603.0)
@@ -199,7 +199,7 @@ def test_prompts_that_no_answer_streams_of_are_told_apart_by_their_lengths() -> 
     served = fleet.serve(unshared(500, load=0.3, n_workers=2, seconds=3 * SECONDS))
     errors = [abs(one.predicted[1] - one.latency) / one.latency for one in served[300:]]
     assert np.median(errors) < 0.2
-    assert fleet.router._ttft.shared[QUEUED] == pytest.approx(0.3, rel=0.4)
+    assert fleet.router._model.ttft.shared[QUEUED] == pytest.approx(0.3, rel=0.4)
 
 
 def test_of_an_answer_whose_length_nobody_tells_no_length_and_no_pace_is_learned() -> None:
@@ -210,8 +210,8 @@ def test_of_an_answer_whose_length_nobody_tells_no_length_and_no_pace_is_learned
             router.observe(replace(first_token(number, "a", 0.1), n_output=None), 0.1)
         before = router.state()
         router.observe(replace(finished(number, "a", 60.0), n_output=None), 60.0)
-        assert {name: router.state()[name] for name in ("ttft", "pace", "lengths")} == {
-            name: before[name] for name in ("ttft", "pace", "lengths")
+        assert {name: router.state()[name] for name in ("model", "lengths")} == {
+            name: before[name] for name in ("model", "lengths")
         }
     assert len(router._queues) == 0
     reports = router.errors()
@@ -312,7 +312,7 @@ def test_who_was_not_there_at_the_restoration_begins_cold_but_known() -> None:
     assert held(again, *pages_of(1, 50)) == [held(router, *pages_of(1, 50))[0], 0, 0]
     again.choose(prompt(1, 1), workers("abc"), 1.0)
     assert held(again, *pages_of(1, 50))[1] == 0
-    own = again._ttft.coefficients(0.0) - again._ttft.shared[:, None]
+    own = again._model.ttft.coefficients(0.0) - again._model.ttft.shared[:, None]
     assert own[QUEUED, 1] > 0.05
     assert own[QUEUED, 2] == 0
     again.check()
@@ -336,7 +336,7 @@ def test_names_that_come_and_go_take_no_more_room_and_inherit_nothing() -> None:
     x = again._roster.slot("x")
     assert again._roster.reused == [x]
     assert held(again, *pages_of(1, 40))[x] == 0
-    assert (again._ttft.own[:, x] == 0).all()
+    assert (again._model.ttft.own[:, x] == 0).all()
     again.check()
 
 

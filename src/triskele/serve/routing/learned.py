@@ -11,10 +11,10 @@ makes is paid by others. So the choice here is the smallest
 The bracket is how many others wait because of one second of work: λ(2u + x)/2(1−ρ) is the marginal
 delay of those still to come, exact for an M/G/1 queue of arrival rate λ and load ρ (Hyytiä,
 Penttinen and Aalto, 2012, on dispatching with queue-specific job sizes), and bounded by H because
-no queue keeps its arrivals when others are shorter; r_w answers run and q_w
-requests are queued that will run when this prefill interrupts them; κρ/(1−ρ) is a price on every
-second of new work, for what the fleet loses when prefixes are computed and held twice and other
-pages have to go for them. ρ is the load of prefills alone: what answers take is not in it.
+no queue keeps its arrivals when others are shorter; r_w answers run and q_w requests are queued
+that will run when this prefill interrupts them; κρ/(1−ρ) is a price on every second of new work,
+for what the fleet loses when prefixes are computed and held twice and other pages have to go for
+them. ρ is the load of prefills alone: what answers take is not in it.
 
 A worker that is known to have no room for a prompt is not chosen while another may have, and one
 that fails is dearer for a while.
@@ -25,42 +25,25 @@ up and to enter it, and a few vector operations over the workers.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import hypot
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from triskele.serve.cache import EvictionPolicy, least_recently_used
-from triskele.serve.routing.accuracy import ErrorReport, Errors
+from triskele.serve.routing.accuracy import ErrorReport
 from triskele.serve.routing.demand import AnswerLengths, Demand
 from triskele.serve.routing.failures import Failures
+from triskele.serve.routing.latency import LatencyModel
 from triskele.serve.routing.mirror import CacheMirror
-from triskele.serve.routing.queues import (
-    ATTENDED,
-    CONTEXT,
-    PER_CONTEXT,
-    QUEUED,
-    RUNNING,
-    Queues,
-    Ticket,
-    new_work,
-)
-from triskele.serve.routing.regression import FleetRegression, Floats
+from triskele.serve.routing.queues import RUNNING, Queues, Ticket, new_work
+from triskele.serve.routing.regression import Floats
 from triskele.serve.routing.roster import Roster
 from triskele.serve.routing.router import Outcome, Phase, Request, Worker
-
-# Priors of the features' coefficients, in seconds: a worker of today prefills a thousand tokens in
-# a tenth of a second, and gives a token of an answer in twenty milliseconds.
-TTFT_PRIOR = (0.02, 0.1, 0.0, -0.5, 0.001, 0.0), (0.25, 0.5, 0.05, 2.5, 0.01, 0.1)
-PACE_PRIOR = (0.02, 0.0, 0.0, 0.0, 0.0001, 0.005), (0.1, 0.025, 1e-4, 1e-4, 0.0025, 0.05)
 
 # Costs that differ by a hundredth differ by less than is known of them. Without this, an idle fleet
 # would send all to the one of equal workers that happened to seem the fastest.
 ALIKE = 0.01
-
-# Seconds that a thousand new tokens take at least, a hundredth of the prior: affinity never ends.
-LEAST_WORK = 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,13 +112,11 @@ class LearnedGreedy:
         self._queues = Queues()
         self._demand = Demand(window=window)
         self._lengths = AnswerLengths()
-        self._ttft = FleetRegression(*TTFT_PRIOR)
-        self._pace = FleetRegression(*PACE_PRIOR)
+        self._model = LatencyModel()
         self._failures = Failures()
         self._held: Floats = np.zeros(0)
         self._n_sent = 0
         self._turns: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
-        self._ttft_errors, self._latency_errors = Errors(), Errors()
 
     def choose(self, request: Request, workers: Sequence[Worker], now: float) -> Worker:
         """Return the worker where the request costs the least time."""
@@ -145,23 +126,15 @@ class LearnedGreedy:
         hashes: list[int] = np.frombuffer(request.key, "<u8").tolist()
         self._mirror.n_pages(hashes, self._roster.mask, self._held)
         new, attended = new_work(self._held, self._page_size, request.n_prompt)
-        by_ttft, by_pace = self._ttft.coefficients(now), self._pace.coefficients(now)
         queues = self._queues
-        queues.elapse(now, by_ttft)
-        features = queues.features
-        # x, u and t of the formula.
-        own = np.maximum(by_ttft[QUEUED] * new + by_ttft[ATTENDED] * attended, LEAST_WORK * new)
-        before = np.maximum(np.einsum("fw,fw->w", by_ttft, features), 0.0)
-        context = PER_CONTEXT * request.n_prompt
-        pace = np.einsum("fw,fw->w", by_pace, features)
-        pace += by_pace[RUNNING] + context * by_pace[CONTEXT]
+        expected = self._model.expect(queues, new, attended, n_prompt=request.n_prompt, now=now)
+        own, pace = expected.own, expected.pace
         n_output: float | None = request.n_output
         if n_output is None:
             n_output = self._lengths.expect(request.kind)
-        ttft = before + own
-        pace = np.maximum(pace, 1e-6)
+        ttft = expected.before + own
         latency = ttft + max(n_output - 1.0, 0.0) * pace
-        cost = latency + own * self._price(before, own, now)
+        cost = latency + own * self._price(expected.before, own, now)
         failures = self._failures.seconds(now)
         if failures is not None:
             cost += failures
@@ -172,7 +145,7 @@ class LearnedGreedy:
             n_prompt=request.n_prompt,
             new=float(new[slot]),
             attended=float(attended[slot]),
-            features=features[:, slot].copy(),
+            features=queues.features[:, slot].copy(),
             ttft=float(ttft[slot]),
             pace=float(pace[slot]),
             latency=float(latency[slot]),
@@ -191,14 +164,13 @@ class LearnedGreedy:
             self._mirror.arrive(ticket.slot, ticket.promised)
         if outcome.phase is Phase.FIRST_TOKEN:
             if ticket.first_token is None:
-                self._ttft_errors.add(ticket.ttft, outcome.latency)
-                x, scale = ticket.ttft_features(outcome.n_cached), ticket.ttft_scale
-                self._ttft.update(ticket.slot, x, outcome.latency, scale=scale, now=now)
+                self._model.learn_first_token(ticket, outcome, now)
                 self._queues.first_token(ticket, outcome.latency, now)
             return
         if outcome.phase is Phase.FINISHED:
-            self._latency_errors.add(ticket.latency, outcome.latency)
-            self._learn_answer(ticket, outcome, now)
+            self._model.learn_answer(ticket, outcome, now)
+            if outcome.n_output is not None:
+                self._lengths.observe(ticket.kind, outcome.n_output)
         elif ticket.first_token is None:
             self._failures.add(ticket.slot, ticket.latency, now)
         self._queues.end(outcome.request_id, now)
@@ -210,7 +182,7 @@ class LearnedGreedy:
 
     def errors(self) -> dict[str, ErrorReport | None]:
         """Return how good the last predictions were, of ``ttft`` and ``latency``."""
-        return {"ttft": self._ttft_errors.report(), "latency": self._latency_errors.report()}
+        return self._model.errors()
 
     def stored(self, worker: str, hashes: Sequence[int]) -> None:
         """Take a worker's word that it holds these pages."""
@@ -238,8 +210,7 @@ class LearnedGreedy:
         return {
             "page_size": self._page_size,
             "workers": list(self._roster.names),
-            "ttft": self._ttft.state(),
-            "pace": self._pace.state(),
+            "model": self._model.state(),
             "lengths": self._lengths.state(),
             "demand": self._demand.state(),
             "turns": self._turns.tolist(),
@@ -258,8 +229,7 @@ class LearnedGreedy:
                 f"expected the state of pages of {self._page_size} tokens, got {state['page_size']}"
             )
         self._roster.recall(state["workers"])
-        self._ttft.restore(state["ttft"], now)
-        self._pace.restore(state["pace"], now)
+        self._model.restore(state["model"], now)
         self._lengths.restore(state["lengths"])
         self._demand.restore(state["demand"], now)
         self._update(workers)
@@ -272,8 +242,7 @@ class LearnedGreedy:
         """Assert what must always hold; for tests."""
         self._queues.check()
         self._mirror.check()
-        self._ttft.check()
-        self._pace.check()
+        self._model.check()
 
     def _update(self, workers: Sequence[Worker]) -> None:
         """Let workers join and leave; who comes back begins cold."""
@@ -283,15 +252,12 @@ class LearnedGreedy:
         n_slots = len(self._roster)
         if n_slots > len(self._held):
             self._queues.grow(n_slots)
-            if n_slots > self._ttft.own.shape[1]:
-                self._ttft.grow(n_slots)
-                self._pace.grow(n_slots)
+            self._model.grow(n_slots)
             self._failures.grow(n_slots)
             self._held = np.zeros(n_slots)
             self._turns = np.pad(self._turns, (0, n_slots - len(self._turns)))
         for slot in self._roster.reused:
-            self._ttft.forget(slot)
-            self._pace.forget(slot)
+            self._model.forget(slot)
             self._turns[slot] = 0
         for slot in self._roster.slots(left):
             self._mirror.leave(slot)
@@ -321,30 +287,3 @@ class LearnedGreedy:
         self._n_sent += 1
         self._turns[slot] = self._n_sent
         return slot
-
-    def _learn_answer(self, ticket: Ticket, outcome: Outcome, now: float) -> None:
-        if outcome.n_output is None:
-            return
-        self._lengths.observe(ticket.kind, outcome.n_output)
-        n_after = max(outcome.n_output - 1, 0)
-        slot, of_pace = ticket.slot, ticket.pace_features()
-        if ticket.first_token is not None:
-            answer, scale = max(outcome.latency - ticket.first_token, 0.0), ticket.pace_scale
-        else:
-            # Nobody saw the first token: the answer came as a whole. Each part is what the other's
-            # prediction leaves, and as uncertain as that is: a Kalman filter of their sum.
-            of_ttft = ticket.ttft_features(outcome.n_cached)
-            ttft, ttft_spread = self._ttft.predict(slot, of_ttft, now)
-            pace, pace_spread = self._pace.predict(slot, of_pace, now)
-            noise = hypot(ticket.ttft_scale, n_after * ticket.pace_scale)
-            self._ttft.update(
-                slot,
-                of_ttft,
-                outcome.latency - n_after * pace,
-                scale=hypot(noise, n_after * pace_spread),
-                now=now,
-            )
-            answer = outcome.latency - ttft
-            scale = hypot(noise, ttft_spread) / max(n_after, 1)
-        if n_after:
-            self._pace.update(slot, of_pace, answer / n_after, scale=scale, now=now)
