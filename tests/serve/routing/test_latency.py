@@ -21,7 +21,8 @@ def teach(model: LatencyModel, queues: Queues, n: int, *, per_token: float, pace
     """Serve ``n`` prompts one at a time on worker 0, at these seconds per token."""
     rng = np.random.default_rng(0)
     for number in range(n):
-        n_prompt, n_output, now = int(rng.integers(100, 4000)), int(rng.integers(2, 50)), 10.0 * number
+        n_prompt, n_output = int(rng.integers(100, 4000)), int(rng.integers(2, 50))
+        now = 10.0 * number
         new, attended = new_work(np.zeros(len(queues.waiting)), 1, n_prompt)
         queues.elapse(now, model.ttft.coefficients(now))
         ticket = Ticket(
