@@ -27,6 +27,7 @@ from benchmarks.serving import (
     workers_evict,
     workload_of,
 )
+from benchmarks.style import INK, STYLE, tidy
 from triskele.serve.routing import LearnedGreedy, Outcome, Pricing, Request, Worker
 from triskele.serve.simulate import (
     COSTS,
@@ -44,7 +45,6 @@ mpl.use("Agg")
 
 from matplotlib import pyplot
 
-INK, MUTED, GRID = "#22282f", "#8a929b", "#e3e6e9"
 OURS, SOLID = "#b5473c", "#2f6690"
 METRICS = ("ttft_p50", "ttft_p95", "latency_p50", "latency_p95")
 WORKLOADS = ("gsp 0.3 random", "gsp 0.5 random", "multi-turn", "mooncake")
@@ -286,7 +286,7 @@ def figures_of_errors(errors: Sequence[dict[str, Any]]) -> Iterator[Figure]:
 
 def plot(rows: Sequence[dict[str, Any]], errors: Sequence[dict[str, Any]], path: Path) -> None:
     """Draw the ratio of each variant, and the errors over the course of the runs."""
-    with pyplot.rc_context({"font.size": 9, "axes.edgecolor": MUTED, "text.color": INK}):
+    with pyplot.rc_context(STYLE):
         figure, axes = pyplot.subplots(1, 2, figsize=(13, 4.4), layout="constrained")
         names = [name for name in variants() if name != "ours"]
         for y, name in enumerate(reversed(names)):
@@ -314,10 +314,7 @@ def plot(rows: Sequence[dict[str, Any]], errors: Sequence[dict[str, Any]], path:
         axes[1].legend(frameon=False, fontsize=8)
         for axis in axes:
             axis.minorticks_off()
-            axis.grid(color=GRID, linewidth=0.7)
-            axis.set_axisbelow(True)
-            axis.spines[["top", "right"]].set_visible(False)
-            axis.tick_params(colors=INK, length=0)
+            tidy(axis)
         figure.savefig(path, dpi=140)
         pyplot.close(figure)
 

@@ -18,6 +18,7 @@ import matplotlib as mpl
 import numpy as np
 
 from benchmarks.record import RESULTS, SHORT, Figure, record
+from benchmarks.style import INK, MUTED, STYLE, tidy
 from triskele.serve.cache import (
     EvictionPolicy,
     GittinsLeaves,
@@ -34,7 +35,6 @@ from triskele.serve.simulate import SharedPrefix
 mpl.use("Agg")
 from matplotlib import pyplot
 
-INK, MUTED, GRID = "#22282f", "#8a929b", "#e3e6e9"
 PAGE = 64
 KV_TOKENS = 200_000
 N_GROUPS = 64
@@ -204,7 +204,7 @@ def figures_of_evictions(rows: Sequence[dict[str, Any]]) -> Iterator[Figure]:
 
 def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Draw the time of a decision over the prompt's length, a line per fleet."""
-    with pyplot.rc_context({"font.size": 9, "axes.edgecolor": MUTED, "text.color": INK}):
+    with pyplot.rc_context(STYLE):
         figure, axis = pyplot.subplots(figsize=(7, 4.2), layout="constrained")
         fleets = sorted({row["workers"] for row in rows})
         colors = pyplot.colormaps["viridis"](np.linspace(0, 0.85, len(fleets)))
@@ -237,10 +237,7 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
         axis.set_xlim(450, 38_000)
         axis.set_yticks([10, 30, 100, 300, 1000], ["10", "30", "100", "300", "1,000"])
         axis.minorticks_off()
-        axis.grid(color=GRID, linewidth=0.7)
-        axis.set_axisbelow(True)
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.tick_params(colors=INK, length=0)
+        tidy(axis)
         figure.savefig(path, dpi=140)
         pyplot.close(figure)
 

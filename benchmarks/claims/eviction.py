@@ -23,7 +23,6 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from heapq import heappop, heappush
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,8 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 
 from benchmarks.record import RESULTS, SHORT, Figure, record
+from benchmarks.serving import played
+from benchmarks.style import INK, MUTED, STYLE, tidy
 from triskele.serve.cache import (
     EvictionPolicy,
     GittinsLeaves,
@@ -49,7 +50,7 @@ from triskele.serve.cache import (
 )
 from triskele.serve.cache.offline import clairvoyant_hits, number_prefixes, unlimited_hits
 from triskele.serve.cache.radix import HASH_BYTES
-from triskele.serve.simulate import Job, LongDocument, MooncakeTrace, MultiTurn, SharedPrefix
+from triskele.serve.simulate import LongDocument, MooncakeTrace, MultiTurn, SharedPrefix
 from triskele.serve.simulate.workload import Workload
 
 TRACE = "mooncake-conversation.jsonl.xz"
@@ -85,7 +86,6 @@ POLICIES: dict[str, Callable[[int, int], EvictionPolicy]] = {
     OURS: lambda capacity, seed: GittinsLeaves(capacity, random.Random(seed)),
 }
 RANDOMIZED = (RLT, "random leaf", OURS)
-INK, MUTED, GRID = "#22282f", "#8a929b", "#e3e6e9"
 COLORS = {
     LRU: "#2f6690",
     "LFU": "#b9c0c7",
@@ -157,20 +157,7 @@ def workloads(path: Path) -> dict[str, Callable[[int], Requests]]:
 
 def served(workload: Workload) -> Requests:
     """Return a workload's requests in order of time, each answered after the same time."""
-    arrivals = workload.arrivals()
-    following: list[tuple[float, int, Job]] = []
-    requests = []
-    arriving = next(arrivals, None)
-    while arriving is not None or following:
-        if arriving is None or (following and following[0][0] <= arriving.at):
-            job = heappop(following)[2]
-        else:
-            job, arriving = arriving, next(arrivals, None)
-        requests.append((job.key, job.key_after))
-        then = workload.follow_up(job, job.at + ANSWERED_AFTER)
-        if then is not None:
-            heappush(following, (then.at, then.id, then))
-    return requests
+    return [(job.key, job.key_after) for job in played(workload, ANSWERED_AFTER)]
 
 
 def by_recency(seed: int, *, n_keys: int = 2000, n_requests: int = 6000) -> Requests:
@@ -337,7 +324,7 @@ def _hit_rate(row: Row) -> float:
 def plot(rows: list[Row], path: Path) -> None:
     """Draw hit rates and shares closed over the capacity, and the shares on every workload."""
     trace = [row for row in rows if row["workload"] == MOONCAKE]
-    with pyplot.rc_context({"font.size": 9, "axes.edgecolor": MUTED, "text.color": INK}):
+    with pyplot.rc_context(STYLE):
         figure, axes = pyplot.subplots(
             1, 3, figsize=(13, 4.7), layout="constrained", width_ratios=(1, 1, 1.15)
         )
@@ -345,10 +332,7 @@ def plot(rows: list[Row], path: Path) -> None:
         _shares(axes[1], trace)
         _by_workload(axes[2], rows)
         for axis in axes:
-            axis.grid(color=GRID, linewidth=0.7)
-            axis.set_axisbelow(True)
-            axis.spines[["top", "right"]].set_visible(False)
-            axis.tick_params(colors=INK, which="both", length=0)
+            tidy(axis)
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=8, frameon=False)
         figure.savefig(path, dpi=140)

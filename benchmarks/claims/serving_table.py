@@ -37,13 +37,13 @@ from benchmarks.serving import (
     run,
     workers_evict,
 )
+from benchmarks.style import INK, STYLE, tidy
 from triskele.serve.routing import Pricing, Router
 from triskele.serve.simulate import COSTS, Fleet, SharedPrefix, simulate
 
 mpl.use("Agg")
 from matplotlib import pyplot
 
-INK, MUTED, GRID = "#22282f", "#8a929b", "#e3e6e9"
 OURS, SOLID = "#b5473c", "#2f6690"
 LOADS = (0.5, 0.75, 0.95, 1.2)
 # The weights of our own prices were chosen on seeds below.
@@ -354,9 +354,10 @@ def figures_of(verdicts: Sequence[dict[str, Any]]) -> Iterator[Figure]:
 def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Draw P95 time to first token relative to the best policy of each cell."""
     names = ["least loaded", "consistent hash", "cache-aware", "cache-aware, tuned"]
-    names += ["dynamo, tuned", "published LBGR", "LBGR", "LBGR + Gittins"]
+    names += ["dynamo, tuned", "published LBGR", "LBGR"]
+    names += ["cache-aware + Gittins", "published LBGR + Gittins", "LBGR + Gittins"]
     cells = list(dict.fromkeys((row["workload"], row["load"]) for row in rows))
-    with pyplot.rc_context({"font.size": 9, "axes.edgecolor": MUTED, "text.color": INK}):
+    with pyplot.rc_context(STYLE):
         figure, axes = pyplot.subplots(1, 2, figsize=(13, 5.4), layout="constrained", sharey=True)
         for axis, metric, title in (
             (axes[0], 0, "median time to first token"),
@@ -373,10 +374,7 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
             axis.set_xticks([1, 2, 5, 10, 100, 1000], ["1", "2", "5", "10", "100", "1000"])
             axis.minorticks_off()
             axis.set_title(f"{title}, {len(cells)} cells", loc="left", fontsize=10)
-            axis.grid(color=GRID, linewidth=0.7, axis="x")
-            axis.set_axisbelow(True)
-            axis.spines[["top", "right", "left"]].set_visible(False)
-            axis.tick_params(colors=INK, length=0)
+            tidy(axis, hidden=("top", "right", "left"), axis="x")
         figure.savefig(path, dpi=140)
         pyplot.close(figure)
 

@@ -17,6 +17,7 @@ import matplotlib as mpl
 import numpy as np
 
 from benchmarks.record import RESULTS, SHORT, Figure, record
+from benchmarks.style import STYLE, tidy
 from triskele.serve.cache import least_recently_used
 from triskele.serve.routing import LearnedGreedy
 from triskele.serve.simulate import COSTS, Fleet, Synthetic, simulate
@@ -24,7 +25,6 @@ from triskele.serve.simulate import COSTS, Fleet, Synthetic, simulate
 mpl.use("Agg")
 from matplotlib import pyplot
 
-INK, MUTED, GRID = "#22282f", "#8a929b", "#e3e6e9"
 LARGEST = (1000, 1_000_000)
 SIZES = [(4, 10_000), (32, 10_000), (250, 10_000), (1000, 10_000)]
 SIZES += [(4, 100_000), (32, 100_000), (250, 100_000), (1000, 100_000), LARGEST]
@@ -106,11 +106,11 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Draw time and memory over requests, a line per fleet."""
     fleets = sorted({row["workers"] for row in rows})
     colors = pyplot.colormaps["viridis"](np.linspace(0, 0.85, len(fleets)))
-    with pyplot.rc_context({"font.size": 9, "axes.edgecolor": MUTED, "text.color": INK}):
+    with pyplot.rc_context(STYLE):
         figure, axes = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained")
-        for axis, column, label in (
-            (axes[0], "seconds", "seconds"),
-            (axes[1], "gib", "peak memory, GiB"),
+        for axis, column, label, ticks in (
+            (axes[0], "seconds", "seconds", (2, 5, 10, 30, 100, 300)),
+            (axes[1], "gib", "peak memory, GiB", (0.1, 0.2, 0.5, 1, 2, 3)),
         ):
             for n_workers, color in zip(fleets, colors, strict=True):
                 chosen = [row for row in rows if row["workers"] == n_workers]
@@ -118,10 +118,10 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
                 y = [row[column] for row in chosen]
                 axis.plot(x, y, "o-", ms=4, color=color, label=f"{n_workers:,} workers")
             axis.set(xscale="log", yscale="log", xlabel="requests", ylabel=label)
-            axis.grid(color=GRID, linewidth=0.7)
-            axis.set_axisbelow(True)
-            axis.spines[["top", "right"]].set_visible(False)
-            axis.tick_params(colors=INK, which="both", length=0)
+            axis.xaxis.set_major_formatter("{x:,.0f}")
+            axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+            axis.yaxis.set_minor_formatter("")
+            tidy(axis)
         axes[0].legend(frameon=False, fontsize=8)
         figure.savefig(path, dpi=140)
         pyplot.close(figure)

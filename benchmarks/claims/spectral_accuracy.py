@@ -25,6 +25,7 @@ from matplotlib import pyplot
 from torch import Tensor
 
 from benchmarks.record import RESULTS, SHORT, Figure, record
+from benchmarks.style import INK, MUTED, STYLE, tidy
 from triskele.optim.chain import CHAINS
 from triskele.optim.spectral import Method, multiply_adds, spectral_power
 
@@ -35,7 +36,6 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 GOAL = 0.03
 # Largest condition number, the steps of the chain that serves it, and what it may cost.
 CLAIMED = ((100, 5, 1.0), (1000, 7, 1.4))
-INK, MUTED, GRID = "#22282f", "#8a929b", "#e3e6e9"
 OURS, LONG, PUBLISHED, MUON = "#b5473c", "#2f6690", "#c9952b", "#8a929b"
 Row = dict[str, Any]
 
@@ -179,16 +179,13 @@ def figures_of(rows: list[Row]) -> Iterator[Figure]:
 
 def plot(rows: list[Row], path: Path) -> None:
     """Draw gain curves, error over condition number for each p, and the methods at p = −0.25."""
-    with pyplot.rc_context({"font.size": 9, "axes.edgecolor": MUTED, "text.color": INK}):
+    with pyplot.rc_context(STYLE):
         figure, axes = pyplot.subplots(1, 3, figsize=(13, 4.2), layout="constrained")
         _gains(axes[0])
         _exponents(axes[1], rows)
         _methods(axes[2], rows)
         for axis in axes:
-            axis.grid(color=GRID, linewidth=0.7)
-            axis.set_axisbelow(True)
-            axis.spines[["top", "right"]].set_visible(False)
-            axis.tick_params(colors=INK, which="both", length=0)
+            tidy(axis)
         figure.savefig(path, dpi=160)
         pyplot.close(figure)
 

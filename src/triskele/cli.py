@@ -1,7 +1,7 @@
 """The command line: hand each command to the room that knows it.
 
 A room is imported when it is run and not before, so that ``triskele --help`` is instant and a room
-that does not need torch never loads it.
+that does not need torch never loads it. What goes wrong in a room is said here, in one line.
 """
 
 import sys
@@ -20,6 +20,8 @@ class Command:
     function: str
     summary: str
 
+
+FAILED, INTERRUPTED = 1, 130
 
 COMMANDS = {
     "train": Command("triskele.train.__main__", "main", "Pretrain a language model from text."),
@@ -61,8 +63,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         known = ", ".join(COMMANDS)
         sys.stderr.write(f"triskele: no command {words[0]!r}; there are: {known}\n")
         return 2
-    status: int = getattr(import_module(command.module), command.function)(words[1:])
+    try:
+        status: int = getattr(import_module(command.module), command.function)(words[1:])
+    except KeyboardInterrupt as error:
+        status, reason = INTERRUPTED, "; ".join(["interrupted", *map(str, error.args)])
+    except (ValueError, OSError) as error:
+        status, reason = FAILED, _one_line(error)
+    else:
+        return status
+    sys.stderr.write(f"triskele {words[0]}: {reason}\n")
     return status
+
+
+def _one_line(error: ValueError | OSError) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}"
+    return " ".join(str(error).split())
 
 
 def _usage() -> str:

@@ -238,7 +238,7 @@ def test_gradients_are_clipped_to_the_norm_that_is_asked_for(text, tmp_path):
 
 KILLED_RUNS = """
 import os, pathlib, random, signal, sys, time
-from triskele.train.__main__ import main
+from triskele.cli import main
 
 text, out, seed, *options = sys.argv[1:]
 rng = random.Random(int(seed))
@@ -250,7 +250,7 @@ def attempt(number, after):
     child = os.fork()
     if child == 0:
         sys.stdout = open(os.devnull, "w")
-        os._exit(main([*command, "--resume"]))
+        os._exit(main(["train", *command, "--resume"]))
     before = metrics.stat().st_size if metrics.exists() else 0
     if after is None:
         time.sleep(rng.random() * 0.3)

@@ -11,7 +11,7 @@ from triskele.train.ranks import Ranks
 
 TWO_PROCESSES = """
 import os, sys
-from triskele.train.__main__ import main
+from triskele.cli import main
 
 out, port, *arguments = sys.argv[1:]
 
@@ -25,7 +25,7 @@ def start(rank, world_size):
                 "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
             }
         folder = f"{out}/{world_size}"
-        os._exit(main([*arguments, "--out", folder, "--compute.device", "cpu"]))
+        os._exit(main(["train", *arguments, "--out", folder, "--compute.device", "cpu"]))
     return child
 
 children = [start(0, 1), start(0, 2), start(1, 2)]

@@ -1,13 +1,13 @@
 """The command line of the room: ``triskele train`` and ``triskele demo``.
 
 Everything that belongs to a process and not to a run is here: arguments, environment, signals, the
-terminal, exit statuses, and errors as one line.
+terminal, and exit statuses.
 """
 
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -23,7 +23,7 @@ from triskele.train.ranks import Ranks
 from triskele.train.records import Record, RunStarted, Sink, discard
 from triskele.train.terminal import Terminal, show_comparison
 
-DONE, FAILED, INTERRUPTED = 0, 1, 130
+DONE, INTERRUPTED = 0, 130
 
 
 class Interrupt:
@@ -56,13 +56,13 @@ class Interrupt:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``triskele train`` and return its exit status."""
     config = tyro.cli(TrainConfig, args=arguments, prog="triskele train")
-    return _reporting("train", lambda: _train(config))
+    return _train(config)
 
 
 def demo_main(arguments: Sequence[str] | None = None) -> int:
     """Run ``triskele demo`` and return its exit status."""
     config = tyro.cli(DemoConfig, args=arguments, prog="triskele demo")
-    return _reporting("demo", lambda: _demo(config))
+    return _demo(config)
 
 
 def _train(config: TrainConfig) -> int:
@@ -89,25 +89,6 @@ def _demo(config: DemoConfig) -> int:
         return INTERRUPTED
     show_comparison(console, report)
     return DONE
-
-
-def _reporting(command: str, work: Callable[[], int]) -> int:
-    """Do the work; say what went wrong in one line."""
-    try:
-        return work()
-    except KeyboardInterrupt:
-        reason, status = "interrupted", INTERRUPTED
-    except (ValueError, OSError) as error:
-        reason, status = _one_line(error), FAILED
-    sys.stderr.write(f"triskele {command}: {reason}\n")
-    return status
-
-
-def _one_line(error: ValueError | OSError) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror}"
-    return " ".join(str(error).split())
 
 
 @contextmanager

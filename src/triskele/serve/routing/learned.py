@@ -32,7 +32,8 @@ from numpy.typing import NDArray
 
 from triskele.serve.cache import EvictionPolicy, least_recently_used
 from triskele.serve.routing.accuracy import ErrorReport
-from triskele.serve.routing.demand import AnswerLengths, Demand
+from triskele.serve.routing.answer_lengths import AnswerLengths
+from triskele.serve.routing.demand import Demand
 from triskele.serve.routing.failures import Failures
 from triskele.serve.routing.latency import LatencyModel
 from triskele.serve.routing.mirror import CacheMirror
@@ -89,7 +90,7 @@ class LearnedGreedy:
     default_pages
         Capacity of a worker that does not say.
     pricing
-        What a second of work costs; all weights 0 is the greedy rule of the paper.
+        What a second of work costs; all weights 0 is the objective of the paper.
     window
         Seconds over which arrivals and load are averaged.
     """

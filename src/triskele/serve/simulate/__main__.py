@@ -1,12 +1,11 @@
 """The command line of the room: ``triskele simulate``.
 
 Everything that belongs to a process and not to a simulation is here: arguments, signals, the
-terminal, exit statuses, and errors as one line.
+terminal, and exit statuses.
 """
 
 import signal
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import tyro
@@ -34,7 +33,7 @@ from triskele.serve.simulate.report import (
     write_summary,
 )
 
-DONE, FAILED, INTERRUPTED = 0, 1, 130
+DONE = 0
 PICTURE = "summary.png"
 WIDEST = 1000
 """Characters of a line that is wider than any table."""
@@ -98,7 +97,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="triskele simulate",
         config=(tyro.conf.OmitArgPrefixes,),
     )
-    return _reporting("simulate", lambda: _simulate(config))
+    try:
+        return _simulate(config)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("nothing was written") from None
 
 
 def _simulate(config: SimulateConfig) -> int:
@@ -132,25 +134,6 @@ def _simulate(config: SimulateConfig) -> int:
     return DONE
 
 
-def _reporting(command: str, work: Callable[[], int]) -> int:
-    """Do the work; say what went wrong in one line."""
-    try:
-        return work()
-    except KeyboardInterrupt:
-        reason, status = "interrupted; nothing was written", INTERRUPTED
-    except (ValueError, OSError) as error:
-        reason, status = _one_line(error), FAILED
-    sys.stderr.write(f"triskele {command}: {reason}\n")
-    return status
-
-
-def _one_line(error: ValueError | OSError) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror}"
-    return " ".join(str(error).split())
-
-
 @contextmanager
 def _interruptible() -> Iterator[None]:
     """Let SIGTERM end the work as Ctrl-C does, so that it cleans up after itself."""
@@ -159,7 +142,3 @@ def _interruptible() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -98,7 +98,7 @@ class SimulateConfig:
     """File of a workload that is read; plain, .gz or .xz."""
     router: str = "lbgr"
     """What chooses a worker: lbgr (lowest predicted cost), lbgr-greedy (the same by latency alone,
-    as published), cache-aware (SGLang), prefix-affinity (Ray Serve), dynamo (NVIDIA),
+    the published objective), cache-aware (SGLang), prefix-affinity (Ray Serve), dynamo (NVIDIA),
     consistent-hash, least-loaded, power-of-two, round-robin, random."""
     eviction: str = "lru"
     """What a full cache drops: lru, lfu, slru, fifo, sieve, rlt (randomized leaf-token), gittins
