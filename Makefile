@@ -1,9 +1,10 @@
 # `make demo` and `make test` are all a newcomer needs; each sets up .venv by itself.
 
 PYTHON ?= python3
-# For `make bench`: where docs-train.txt.xz and docs-val.txt.xz lie, and where the traces.
+# For `make bench`: where docs-train.txt.xz and docs-val.txt.xz lie, the traces, and the scores.
 DATA   ?= ../shared/data/corpus
 TRACES ?= ../shared/data/traces
+SCORES ?= ../shared/data/evaluate
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
@@ -43,6 +44,10 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.claims.serving_table --data $(TRACES)
 	$(BIN)/python -m benchmarks.claims.ablation --data $(TRACES)
 	$(BIN)/python -m benchmarks.claims.simulator_scale
+	$(BIN)/python -m benchmarks.claims.ranking_gain --data $(SCORES)
+	$(BIN)/python -m benchmarks.claims.fit_speed --data $(SCORES)
+	$(BIN)/python -m benchmarks.claims.recovery
+	$(BIN)/python -m benchmarks.claims.alignment --data $(SCORES)
 
 clean:
 	rm -rf $(VENV) demo
@@ -53,5 +58,5 @@ $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
 	$(PIP) torch
-	$(PIP) --editable ".[train]" --group dev
+	$(PIP) --editable ".[train,collect,embed]" --group dev
 	touch $@

@@ -45,7 +45,7 @@ def test_help_names_every_command_and_nothing_else(capsys):
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
     assert all(command in text for command in COMMANDS)
-    for later in ("serve", "evaluate", "loop"):
+    for later in ("serve", "loop"):
         assert later not in text
     assert main([]) == 0
     assert capsys.readouterr().out == text
@@ -59,7 +59,7 @@ def test_the_version_is_the_package_s(capsys):
 def test_an_unknown_command_is_one_line(capsys):
     assert main(["trian"]) == 2
     assert capsys.readouterr().err == (
-        "triskele: no command 'trian'; there are: train, simulate, demo\n"
+        "triskele: no command 'trian'; there are: train, simulate, evaluate, demo\n"
     )
 
 

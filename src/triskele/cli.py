@@ -30,6 +30,11 @@ COMMANDS = {
         "main",
         "Compare routing and eviction policies on a simulated fleet of LLM workers.",
     ),
+    "evaluate": Command(
+        "triskele.evaluate.__main__",
+        "main",
+        "Tell which model is best for which kind of query, from comparisons.",
+    ),
     "demo": Command(
         "triskele.train.__main__",
         "demo_main",
@@ -98,6 +103,7 @@ def _usage() -> str:
             "  triskele demo --out demo",
             "  triskele train --data book.txt --out run",
             "  triskele simulate --workload gsp --compare cache-aware round-robin",
+            "  triskele evaluate report votes.jsonl --out report.html",
             "",
         ]
     )
