@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import expit
+from threadpoolctl import threadpool_limits
 
 from triskele.evaluate.calibration import (
     PLAIN,
@@ -159,7 +160,14 @@ def estimate(
     """
     # What weighs nothing is not there, or it would count as a query that was compared.
     comparisons = comparisons.take(comparisons.weight > 0)
-    fits = _Fits(embeddings_QD, comparisons, settings, rng)
+    # Below, products are so small that threads wait for each other longer than they work.
+    limit = 1 if len(embeddings_QD) <= MANY else None
+    with threadpool_limits(limit):
+        return _estimated(_Fits(embeddings_QD, comparisons, settings, rng), comparisons)
+
+
+def _estimated(fits: "_Fits", comparisons: Comparisons) -> Estimate:
+    settings, rng = fits.settings, fits.rng
     if settings.n_folds == 0 or comparisons.n_models < 2:
         return fits.clusters_alone()
     compared = rng.permutation(np.unique(comparisons.query))
@@ -181,7 +189,7 @@ class _Fits:
         rng: np.random.Generator,
     ) -> None:
         self._embeddings, self._comparisons = embeddings_QD, comparisons
-        self._settings, self._rng = settings, rng
+        self.settings, self.rng = settings, rng
         self._global = fit_counts(count_wins(comparisons), ridge=GLOBAL_RIDGE)
         self._landmarks: Landmarks | None = None
         if settings.n_landmarks and settings.n_folds and comparisons.n_models > 1:
@@ -195,7 +203,7 @@ class _Fits:
 
     def whole(self, calibration: Calibration) -> Estimate:
         """Return fits to all that there is, with given weights."""
-        ridge = self._settings.trend_ridge or PLAIN_RIDGE
+        ridge = self.settings.trend_ridge or PLAIN_RIDGE
         return self._estimate(self._clusters(None), self._trend(None, ridge), calibration)
 
     def cross_fitted(self, compared: Integers) -> Estimate:
@@ -203,7 +211,7 @@ class _Fits:
         ridge = self._trend_ridge(compared)
         trend = self._trend(None, ridge)
         clusters = self._clusters(None)
-        calibration = calibrate(self._held_out(compared, ridge), self._comparisons, rng=self._rng)
+        calibration = calibrate(self._held_out(compared, ridge), self._comparisons, rng=self.rng)
         return self._concluded(clusters, trend, calibration)
 
     def held_out_once(self, compared: Integers) -> Estimate:
@@ -215,7 +223,7 @@ class _Fits:
         is_kept[held] = False
         clusters = self._clusters(np.flatnonzero(is_kept))
         asked = self._asked(clusters.mixture, trend)
-        calibration = calibrate([(held, asked)], self._comparisons, rng=self._rng)
+        calibration = calibrate([(held, asked)], self._comparisons, rng=self.rng)
         wins = self._wins(self._comparisons)
         everyone = clusters.mixture.posterior(self._embeddings, wins)
         clusters = replace(clusters, responsibilities_QK=everyone)
@@ -223,7 +231,7 @@ class _Fits:
 
     def _held_out(self, compared: Integers, ridge: float | None) -> Iterator[HeldOut]:
         """Yield parts of the queries, each with an estimate that has not seen them."""
-        n_folds = self._settings.n_folds
+        n_folds = self.settings.n_folds
         folds = np.array_split(compared, n_folds)
         for numbers in np.array_split(np.arange(n_folds), min(N_MIXTURES, n_folds)):
             is_kept = np.ones(len(self._embeddings), np.bool_)
@@ -247,7 +255,7 @@ class _Fits:
 
     def _clusters(self, among: Integers | None) -> MixtureFit:
         """Return the best of several searches for clusters among some queries, or all."""
-        settings, rng = self._settings, self._rng
+        settings, rng = self.settings, self.rng
         embeddings, comparisons = self._embeddings, self._comparisons
         if among is not None:
             embeddings, comparisons = embeddings[among], comparisons.of_queries(among)
@@ -311,12 +319,12 @@ class _Fits:
         )
 
     def _wins(self, comparisons: Comparisons) -> sparse.csr_array:
-        return wins_of(comparisons, evidence=self._settings.mixture.evidence)
+        return wins_of(comparisons, evidence=self.settings.mixture.evidence)
 
     def _trend_ridge(self, compared: Integers) -> float | None:
         """Return the strength of the trend's prior that predicts some queries best."""
-        if self._landmarks is None or self._settings.trend_ridge is not None:
-            return self._settings.trend_ridge
+        if self._landmarks is None or self.settings.trend_ridge is not None:
+            return self.settings.trend_ridge
         asked, kept = np.array_split(compared, [len(compared) // 4])
         test = self._comparisons.of_queries(asked)
         losses = []

@@ -107,9 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return DONE
 
 
-def places(
-    talk: Onboarding, capabilities_QM: Floats, X: NDArray[np.floating[Any]]
-) -> list[Place]:
+def places(talk: Onboarding, capabilities_QM: Floats, X: NDArray[np.floating[Any]]) -> list[Place]:
     """Return where all models stand, the best first.
 
     Parameters
