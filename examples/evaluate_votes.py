@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from triskele.evaluate import BradleyTerry, EvidenceCalibratedClustering, split_queries
+from triskele.evaluate.embedding import TfidfEmbedder
 from triskele.evaluate.terms import top_terms
-from triskele.evaluate.tfidf import TfidfEmbedder
 from triskele.evaluate.votes import read_votes
 
 # Votes in LMArena's columns, of models that do not exist; made by data/make_votes.py.

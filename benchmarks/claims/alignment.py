@@ -25,8 +25,8 @@ from matplotlib import pyplot
 from benchmarks.evaluating import DATASETS, dataset_of
 from benchmarks.record import RESULTS, SHORT, Figure, record
 from benchmarks.style import MUTED, STYLE, tidy
-from triskele.evaluate.alignment import check_alignment
-from triskele.evaluate.alignment_report import AlignmentReport
+from triskele.evaluate.alignment.check import check_alignment
+from triskele.evaluate.alignment.findings import AlignmentReport
 from triskele.evaluate.dataset import Dataset
 from triskele.evaluate.datasets import read_plain
 

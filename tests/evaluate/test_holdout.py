@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from tests.evaluate.planted import planted
 
+from triskele.evaluate.clustering.ecc import EvidenceCalibratedClustering
 from triskele.evaluate.comparisons import Comparisons
-from triskele.evaluate.ecc import EvidenceCalibratedClustering
 from triskele.evaluate.holdout import Holdout, hold_out
 
 

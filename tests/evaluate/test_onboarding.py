@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from tests.evaluate.planted import planted
 
+from triskele.evaluate.clustering.ecc import EvidenceCalibratedClustering
 from triskele.evaluate.comparisons import Comparisons
-from triskele.evaluate.ecc import EvidenceCalibratedClustering
 from triskele.evaluate.onboarding import Onboarding, median_opponent
 
 

@@ -3,7 +3,7 @@ import pytest
 from tests.evaluate.kinds import few_comparisons
 from tests.evaluate.tournaments import tournament
 
-from triskele.evaluate.bradley_terry import BradleyTerry
+from triskele.evaluate.bradley_terry.estimator import BradleyTerry
 from triskele.evaluate.comparisons import Comparisons
 from triskele.evaluate.standings import global_leaderboard, shrunk_leaderboard
 

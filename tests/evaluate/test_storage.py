@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from tests.evaluate.planted import Planted, planted
 
-from triskele.evaluate.ecc import EvidenceCalibratedClustering
-from triskele.evaluate.encoders import ModelFolder
+from triskele.evaluate.clustering.ecc import EvidenceCalibratedClustering
+from triskele.evaluate.embedding.encoders import ModelFolder
+from triskele.evaluate.embedding.tfidf import TfidfEmbedder
 from triskele.evaluate.storage import FittedModel, load_model, save_model
-from triskele.evaluate.tfidf import TfidfEmbedder
 
 TEXTS = ["Add 2 and 3", "a poem on onions", "simmer the broth — slowly", "naïve café", ""] * 3
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from tests.evaluate.planted import planted
 
-from triskele.evaluate.calibration import Calibration
-from triskele.evaluate.ecc import EvidenceCalibratedClustering
+from triskele.evaluate.clustering.calibration import Calibration
+from triskele.evaluate.clustering.ecc import EvidenceCalibratedClustering
 from triskele.evaluate.verdict import gain_sentence
 
 

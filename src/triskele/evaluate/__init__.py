@@ -5,10 +5,10 @@
 >>> ecc.rank(new_embeddings)  # the models of each query, best first
 """
 
-from triskele.evaluate.alignment import check_alignment
-from triskele.evaluate.bradley_terry import BradleyTerry
+from triskele.evaluate.alignment.check import check_alignment
+from triskele.evaluate.bradley_terry.estimator import BradleyTerry
+from triskele.evaluate.clustering.ecc import EvidenceCalibratedClustering
 from triskele.evaluate.comparisons import Comparisons
-from triskele.evaluate.ecc import EvidenceCalibratedClustering
 from triskele.evaluate.onboarding import Onboarding, Question
 from triskele.evaluate.routing import CostCurve, choose, cost_curve, expected_wins
 from triskele.evaluate.sampling import sample_comparisons, split_probes, split_queries

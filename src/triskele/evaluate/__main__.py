@@ -22,20 +22,20 @@ NOT_UNDERSTOOD = 2
 
 COMMANDS = {
     "fit": Command(
-        "triskele.evaluate.fit_command",
+        "triskele.evaluate.commands.fit",
         "Find which models suit which queries, and keep it in a file.",
     ),
-    "rank": Command("triskele.evaluate.rank_command", "Rank the models for new prompts."),
+    "rank": Command("triskele.evaluate.commands.rank", "Rank the models for new prompts."),
     "report": Command(
-        "triskele.evaluate.report.command",
+        "triskele.evaluate.commands.report",
         "Write one page with leaderboards, clusters and how sure they are.",
     ),
     "onboard": Command(
-        "triskele.evaluate.onboard_command",
+        "triskele.evaluate.commands.onboard",
         "Find out where a new model stands, with few comparisons.",
     ),
     "check": Command(
-        "triskele.evaluate.check_command",
+        "triskele.evaluate.commands.check",
         "Look for scores that do not belong to the queries in their rows.",
     ),
     "collect": Command(

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from triskele.evaluate.ecc import EvidenceCalibratedClustering
-from triskele.evaluate.embedding_files import read_embeddings
-from triskele.evaluate.encoders import TFIDF, Encoder, OnProgress, encode, fit_encoder
+from triskele.evaluate.clustering.ecc import EvidenceCalibratedClustering
+from triskele.evaluate.embedding.encoders import TFIDF, Encoder, OnProgress, encode, fit_encoder
+from triskele.evaluate.embedding.files import read_embeddings
 from triskele.evaluate.options import FitOptions
 from triskele.evaluate.sources import Source
 from triskele.evaluate.storage import FittedModel

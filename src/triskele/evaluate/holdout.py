@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
+from triskele.evaluate.clustering.ecc import EvidenceCalibratedClustering
 from triskele.evaluate.columns import Floats, Integers
 from triskele.evaluate.comparisons import Comparisons
-from triskele.evaluate.ecc import EvidenceCalibratedClustering
 from triskele.evaluate.sampling import split_queries
 
 TEST_SHARE = 0.2

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit
 
+from triskele.evaluate.clustering.ecc import EvidenceCalibratedClustering
 from triskele.evaluate.columns import Floats, Integers
 from triskele.evaluate.comparisons import Comparisons
-from triskele.evaluate.ecc import EvidenceCalibratedClustering
 
 SHRINKAGE = 0.2
 """Of the known models' covariance towards its diagonal: there are few of them."""

@@ -10,8 +10,8 @@ from triskele.evaluate.comparisons import Comparisons
 from triskele.evaluate.datasets import layout_of, load
 from triskele.evaluate.options import ScoreOptions
 from triskele.evaluate.sampling import sample_comparisons
-from triskele.evaluate.vote_files import SUFFIXES, kind_of
-from triskele.evaluate.votes import read_votes
+from triskele.evaluate.votes.files import SUFFIXES, kind_of
+from triskele.evaluate.votes.reading import read_votes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

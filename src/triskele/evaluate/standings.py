@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from triskele.evaluate.bradley_terry import BradleyTerry
+from triskele.evaluate.bradley_terry.counts import count_wins
+from triskele.evaluate.bradley_terry.estimator import BradleyTerry
 from triskele.evaluate.columns import Floats
 from triskele.evaluate.comparisons import Comparisons
-from triskele.evaluate.counts import count_wins
 
 LEVEL = 0.9
 """Probability of all intervals."""

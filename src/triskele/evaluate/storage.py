@@ -18,16 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from triskele.evaluate.calibration import Calibration
+from triskele.evaluate.clustering.calibration import Calibration
+from triskele.evaluate.clustering.ecc import EvidenceCalibratedClustering
+from triskele.evaluate.clustering.estimation import Estimate, EstimationSettings
+from triskele.evaluate.clustering.landmarks import Landmarks
+from triskele.evaluate.clustering.mixture import ClusterSums, Mixture, MixtureFit, MixtureSettings
+from triskele.evaluate.clustering.streaming import Totals
+from triskele.evaluate.clustering.trend import Trend
 from triskele.evaluate.comparisons import Comparisons
-from triskele.evaluate.ecc import EvidenceCalibratedClustering
-from triskele.evaluate.encoders import Encoder, ModelFolder
-from triskele.evaluate.estimation import Estimate, EstimationSettings
-from triskele.evaluate.landmarks import Landmarks
-from triskele.evaluate.mixture import ClusterSums, Mixture, MixtureFit, MixtureSettings
-from triskele.evaluate.streaming import Totals
-from triskele.evaluate.tfidf import TfidfEmbedder
-from triskele.evaluate.trend import Trend
+from triskele.evaluate.embedding.encoders import Encoder, ModelFolder
+from triskele.evaluate.embedding.tfidf import TfidfEmbedder
 
 Arrays = dict[str, NDArray[Any]]
 

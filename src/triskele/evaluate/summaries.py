@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from triskele.evaluate.clustering.ecc import EvidenceCalibratedClustering
 from triskele.evaluate.columns import Floats, Integers
 from triskele.evaluate.comparisons import Comparisons
-from triskele.evaluate.ecc import EvidenceCalibratedClustering
 from triskele.evaluate.standings import Leaderboard, shrunk_leaderboard
 
 NEGLIGIBLE = 1e-3

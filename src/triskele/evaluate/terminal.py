@@ -9,7 +9,7 @@ from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from triskele.evaluate.encoders import OnProgress
+from triskele.evaluate.embedding.encoders import OnProgress
 
 WIDEST = 1000
 """Characters of a line that is wider than any table."""

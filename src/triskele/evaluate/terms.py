@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, CountVectorizer
 
-from triskele.evaluate.embedders import unit_rows
+from triskele.evaluate.embedding.embedder import unit_rows
 
 Floats = NDArray[np.float64]
 

@@ -1,6 +1,6 @@
 """Whether queries differ in which model suits them, in a sentence."""
 
-from triskele.evaluate.ecc import EvidenceCalibratedClustering
+from triskele.evaluate.clustering.ecc import EvidenceCalibratedClustering
 
 
 def gain_sentence(ecc: EvidenceCalibratedClustering) -> str:

@@ -3,7 +3,7 @@ import pytest
 from tests.evaluate.baselines.answers import world
 
 from triskele.evaluate.baselines.comparison_clusters import comparison_only
-from triskele.evaluate.ecc import EvidenceCalibratedClustering
+from triskele.evaluate.clustering.ecc import EvidenceCalibratedClustering
 
 
 def test_it_is_the_published_method_without_the_embedding() -> None:

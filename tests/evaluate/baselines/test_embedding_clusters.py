@@ -8,8 +8,8 @@ from tests.evaluate.baselines.answers import world
 from tests.evaluate.baselines.method_contract import MethodContract
 
 from triskele.evaluate.baselines.embedding_clusters import EmbeddingClusters
-from triskele.evaluate.counts import count_wins
-from triskele.evaluate.newton import fit_counts
+from triskele.evaluate.bradley_terry.counts import count_wins
+from triskele.evaluate.bradley_terry.newton import fit_counts
 
 
 class TestContract(MethodContract):

@@ -5,7 +5,7 @@ from tests.evaluate.baselines.method_contract import MethodContract
 from tests.evaluate.tournaments import tournament
 
 from triskele.evaluate.baselines.global_ranking import GlobalBradleyTerry
-from triskele.evaluate.bradley_terry import BradleyTerry
+from triskele.evaluate.bradley_terry.estimator import BradleyTerry
 
 
 class TestContract(MethodContract):

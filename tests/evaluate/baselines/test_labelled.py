@@ -9,8 +9,8 @@ from tests.evaluate.baselines.answers import STRENGTHS, World, world
 from tests.evaluate.baselines.method_contract import MethodContract
 
 from triskele.evaluate.baselines.labelled import LabelledBradleyTerry
-from triskele.evaluate.counts import count_wins
-from triskele.evaluate.newton import fit_counts
+from triskele.evaluate.bradley_terry.counts import count_wins
+from triskele.evaluate.bradley_terry.newton import fit_counts
 
 
 class TestContract(MethodContract):

@@ -6,8 +6,8 @@ from tests.evaluate.baselines.method_contract import MethodContract
 from triskele.evaluate.baselines import neighbours
 from triskele.evaluate.baselines.global_ranking import GlobalBradleyTerry
 from triskele.evaluate.baselines.neighbours import NeighbourBradleyTerry
-from triskele.evaluate.counts import count_wins
-from triskele.evaluate.newton import fit_counts
+from triskele.evaluate.bradley_terry.counts import count_wins
+from triskele.evaluate.bradley_terry.newton import fit_counts
 
 
 class TestContract(MethodContract):

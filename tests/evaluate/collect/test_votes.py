@@ -8,7 +8,7 @@ from tests.evaluate.collect.calls import agenda, comparisons, entry_of, work_off
 from triskele.evaluate.collect.judge import JUDGE_PROMPT
 from triskele.evaluate.collect.plan import Agenda, Call
 from triskele.evaluate.collect.votes import Vote, votes_of, write_votes
-from triskele.evaluate.votes import read_votes
+from triskele.evaluate.votes.reading import read_votes
 
 
 def settle(verdicts: str, *, texts: str = "xy") -> Agenda:

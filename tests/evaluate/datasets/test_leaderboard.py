@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from triskele.evaluate.alignment import check_alignment
+from triskele.evaluate.alignment.check import check_alignment
 from triskele.evaluate.datasets.leaderboard import latest_files, read_leaderboard
 
 DATE = "2024-06-16T16-57-41.377142"

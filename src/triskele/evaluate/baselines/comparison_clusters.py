@@ -1,6 +1,6 @@
 """Clusters of comparisons alone: the embeddings have no part in them."""
 
-from triskele.evaluate.ecc import EvidenceCalibratedClustering
+from triskele.evaluate.clustering.ecc import EvidenceCalibratedClustering
 
 
 def comparison_only(

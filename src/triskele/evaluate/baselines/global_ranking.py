@@ -14,11 +14,11 @@ from triskele.evaluate.baselines.predictions import (
     n_rows,
     pairwise,
 )
+from triskele.evaluate.bradley_terry.counts import count_wins
+from triskele.evaluate.bradley_terry.newton import fit_counts
+from triskele.evaluate.clustering.inputs import of_models, of_queries
 from triskele.evaluate.columns import Floats, Integers
 from triskele.evaluate.comparisons import Comparisons
-from triskele.evaluate.counts import count_wins
-from triskele.evaluate.inputs import of_models, of_queries
-from triskele.evaluate.newton import fit_counts
 
 
 class GlobalBradleyTerry(BaseEstimator):  # type: ignore[misc]

@@ -19,11 +19,11 @@ from triskele.evaluate.baselines.predictions import (
     mean_log_likelihood,
     pairwise,
 )
+from triskele.evaluate.bradley_terry.counts import count_wins, wins_by_query
+from triskele.evaluate.bradley_terry.newton import fit_counts
+from triskele.evaluate.clustering.inputs import of_models, of_queries
 from triskele.evaluate.columns import Floats, Integers, column_of
 from triskele.evaluate.comparisons import Comparisons
-from triskele.evaluate.counts import count_wins, wins_by_query
-from triskele.evaluate.inputs import of_models, of_queries
-from triskele.evaluate.newton import fit_counts
 
 
 class LabelledBradleyTerry(BaseEstimator):  # type: ignore[misc]

@@ -32,12 +32,12 @@ from triskele.evaluate.baselines.predictions import (
     mean_log_likelihood,
     n_rows,
 )
+from triskele.evaluate.bradley_terry.counts import count_wins
+from triskele.evaluate.bradley_terry.newton import fit_counts
+from triskele.evaluate.clustering.inputs import of_models, of_queries
+from triskele.evaluate.clustering.trend import fit_trend
 from triskele.evaluate.columns import Floats, Integers
 from triskele.evaluate.comparisons import Comparisons
-from triskele.evaluate.counts import count_wins
-from triskele.evaluate.inputs import of_models, of_queries
-from triskele.evaluate.newton import fit_counts
-from triskele.evaluate.trend import fit_trend
 
 START = 0.5
 """Deviation of the loadings to begin with."""

@@ -20,12 +20,12 @@ from triskele.evaluate.baselines.predictions import (
     mean_log_likelihood,
     pairwise,
 )
+from triskele.evaluate.bradley_terry.counts import count_wins
+from triskele.evaluate.bradley_terry.newton import fit_counts
+from triskele.evaluate.clustering.inputs import Real, center_of, directions, of_models, of_queries
+from triskele.evaluate.clustering.trend import Trend, fit_trend, trend_loss
 from triskele.evaluate.columns import Floats, Integers
 from triskele.evaluate.comparisons import Comparisons
-from triskele.evaluate.counts import count_wins
-from triskele.evaluate.inputs import Real, center_of, directions, of_models, of_queries
-from triskele.evaluate.newton import fit_counts
-from triskele.evaluate.trend import Trend, fit_trend, trend_loss
 
 RIDGES = (3.0, 10.0, 30.0, 100.0)
 """Prior precisions that are tried."""

@@ -22,11 +22,11 @@ from triskele.evaluate.baselines.predictions import (
     mean_log_likelihood,
     pairwise,
 )
+from triskele.evaluate.bradley_terry.counts import count_wins, wins_by_query
+from triskele.evaluate.bradley_terry.newton import fit_counts
+from triskele.evaluate.clustering.inputs import Real, center_of, directions, of_models, of_queries
 from triskele.evaluate.columns import Floats, Integers
 from triskele.evaluate.comparisons import Comparisons
-from triskele.evaluate.counts import count_wins, wins_by_query
-from triskele.evaluate.inputs import Real, center_of, directions, of_models, of_queries
-from triskele.evaluate.newton import fit_counts
 
 AT_ONCE = 1 << 23
 """Numbers that a block may take; bounds the memory."""

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit
 
+from triskele.evaluate.clustering.inputs import of_models, of_queries
 from triskele.evaluate.columns import Floats, Integers
 from triskele.evaluate.comparisons import Comparisons
-from triskele.evaluate.inputs import of_models, of_queries
 
 GLOBAL_RIDGE = 1.0
 """Of the strengths of all queries, towards zero."""

@@ -22,9 +22,9 @@ from triskele.evaluate.baselines.probe_rules import (
     utility_capabilities,
     utility_chances,
 )
+from triskele.evaluate.clustering.inputs import of_models, of_queries
 from triskele.evaluate.columns import Floats, Integers
 from triskele.evaluate.comparisons import Comparisons
-from triskele.evaluate.inputs import of_models, of_queries
 
 
 class WithProbes(BaseEstimator):  # type: ignore[misc]

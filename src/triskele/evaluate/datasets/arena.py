@@ -1,9 +1,9 @@
-"""LMArena's votes, and whatever else ``triskele.evaluate.votes`` understands."""
+"""LMArena's votes, and whatever else ``triskele.evaluate.votes.reading`` understands."""
 
 from pathlib import Path
 
 from triskele.evaluate.dataset import Dataset
-from triskele.evaluate.votes import read_votes
+from triskele.evaluate.votes.reading import read_votes
 
 
 def read_arena(path: Path) -> Dataset:
@@ -12,7 +12,7 @@ def read_arena(path: Path) -> Dataset:
     Raises
     ------
     ValueError
-        Where :func:`~triskele.evaluate.votes.read_votes` does.
+        Where :func:`~triskele.evaluate.votes.reading.read_votes` does.
     """
     votes = read_votes(path)
     return Dataset(

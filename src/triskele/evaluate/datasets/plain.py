@@ -5,7 +5,7 @@
     benchmark it is from. Only ``query_id`` must be there.
 ``scores`` or ``votes``
     Scores: ``query_id`` and a column per model, empty or NaN where there is none. Votes: what
-    ``triskele.evaluate.votes`` reads, with the ``query_id`` of each.
+    ``triskele.evaluate.votes.reading`` reads, with the ``query_id`` of each.
 ``models``
     May be left out. ``model`` and ``price``, of an answer or of a token.
 ``embeddings*.npy`` or ``embeddings*.parquet``
@@ -24,8 +24,8 @@ from triskele.evaluate.columns import listed
 from triskele.evaluate.comparisons import Comparisons
 from triskele.evaluate.dataset import Dataset
 from triskele.evaluate.datasets.tables import SUFFIXES, Table
-from triskele.evaluate.embedding_files import read_embeddings
-from triskele.evaluate.votes import read_votes
+from triskele.evaluate.embedding.files import read_embeddings
+from triskele.evaluate.votes.reading import read_votes
 
 ID = "query_id"
 

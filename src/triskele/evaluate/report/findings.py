@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from triskele.evaluate.bradley_terry.counts import count_wins
+from triskele.evaluate.clustering.ecc import EvidenceCalibratedClustering
 from triskele.evaluate.columns import Floats, Integers
-from triskele.evaluate.counts import count_wins
-from triskele.evaluate.ecc import EvidenceCalibratedClustering
 from triskele.evaluate.fitting import Step, silent
 from triskele.evaluate.holdout import Holdout, hold_out
 from triskele.evaluate.report.neighbours import Pair, splits_and_merges

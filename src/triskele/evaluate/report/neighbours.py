@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from triskele.evaluate.columns import Floats, Integers
-from triskele.evaluate.embedders import unit_rows
+from triskele.evaluate.embedding.embedder import unit_rows
 
 N_SEEKERS, N_POOL = 1_500, 20_000
 N_NEAREST = 5
