@@ -8,6 +8,7 @@
 from triskele.evaluate.alignment.check import check_alignment
 from triskele.evaluate.bradley_terry.estimator import BradleyTerry
 from triskele.evaluate.clustering.ecc import EvidenceCalibratedClustering
+from triskele.evaluate.clustering.selection import EvidenceCalibratedClusteringCV
 from triskele.evaluate.comparisons import Comparisons
 from triskele.evaluate.onboarding import Onboarding, Question
 from triskele.evaluate.routing import CostCurve, choose, cost_curve, expected_wins
@@ -18,6 +19,7 @@ __all__ = [
     "Comparisons",
     "CostCurve",
     "EvidenceCalibratedClustering",
+    "EvidenceCalibratedClusteringCV",
     "Onboarding",
     "Question",
     "check_alignment",

@@ -7,5 +7,6 @@
 
 from triskele.evaluate.clustering.calibration import Calibration
 from triskele.evaluate.clustering.ecc import EvidenceCalibratedClustering
+from triskele.evaluate.clustering.selection import EvidenceCalibratedClusteringCV
 
-__all__ = ["Calibration", "EvidenceCalibratedClustering"]
+__all__ = ["Calibration", "EvidenceCalibratedClustering", "EvidenceCalibratedClusteringCV"]
