@@ -327,10 +327,12 @@ def figures_of(rows: list[Row]) -> Iterator[Figure]:
             goal=f"≥ {GOAL_POINTS:g}",
             holds=float(np.mean(over_published)) >= GOAL_POINTS,
         )
-        errors = [np.mean([row["calibration"] for row in found[OURS]]) for found in of_set.values()]
+        errors = [
+            float(np.mean([row["calibration"] for row in found[OURS]])) for found in of_set.values()
+        ]
         yield Figure(
             name=f"{name}: worst calibration error",
-            value=float(max(errors)),
+            value=max(errors),
             unit=" %",
             goal=f"≤ {GOAL_CALIBRATION:g} %",
             holds=max(errors) <= GOAL_CALIBRATION,

@@ -149,17 +149,20 @@ def figures_of(rows: list[Row]) -> Iterator[Figure]:
                 tau, error = mean_and_error([row["tau"] for row in some])
                 name = f"Kendall's τ, {where}, {per_query} comparisons"
                 yield Figure(name=name, value=tau, spread=error)
-    for per_query in PER_QUERY:
-        some = [row["held"] for row in rows if row["per_query"] == per_query]
-        held, error = mean_and_error(some)
-        yield Figure(
-            name=f"coverage of 90 % intervals, {per_query} comparisons",
-            value=100 * held,
-            spread=100 * error,
-            unit=" %",
-            goal=f"{100 * LEAST:g} to {100 * MOST:g} %",
-            holds=LEAST <= held <= MOST,
-        )
+    for shares in SHARES:
+        for signal in SIGNALS:
+            some = [
+                row["held"] for row in rows if (row["shares"], row["signal"]) == (shares, signal)
+            ]
+            held, error = mean_and_error(some)
+            yield Figure(
+                name=f"coverage of 90 % intervals, {shares}, signal {signal:g}",
+                value=100 * held,
+                spread=100 * error,
+                unit=" %",
+                goal=f"{100 * LEAST:g} to {100 * MOST:g} %",
+                holds=LEAST <= held <= MOST,
+            )
 
 
 def plot(rows: list[Row], path: Path) -> None:
