@@ -93,7 +93,7 @@ def main() -> None:
     written = record(
         "ranking_gain",
         list(figures_of(rows)),
-        rows=rows,
+        rows=averaged(rows),
         seeds=list(seeds),
         directory=RESULTS if args.full else SHORT,
         notes="means over held-out queries; ± is the standard error over seeds, each with a split"
@@ -102,6 +102,24 @@ def main() -> None:
         " paired difference",
     )
     plot(rows, written.with_suffix(".png"))
+
+
+def averaged(rows: list[Row]) -> list[Row]:
+    """Return the rows of all seeds as one, each figure as its mean and standard error."""
+    measured = ("accuracy", "loss", "calibration", "score", "seconds")
+    alike: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        place = {key: value for key, value in row.items() if key not in (*measured, "seed")}
+        alike[tuple(place.items())].append(row)
+    return [
+        dict(place)
+        | {
+            key: [float(f"{value:.5g}") for value in mean_and_error([row[key] for row in its])]
+            for key in measured
+            if key in its[0]
+        }
+        for place, its in alike.items()
+    ]
 
 
 def run(job: tuple[str, int, int], data: Path) -> list[Row]:
