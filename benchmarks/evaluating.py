@@ -5,7 +5,6 @@ query three that may be shown as probes and six that are asked, of models with d
 the disjoint protocol what shares a model with a probe of its query is not asked.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -97,13 +96,6 @@ def calibration_error(asked: Comparisons, chance: Floats, n_bins: int = 10) -> f
     size = np.bincount(place, minlength=n_bins)
     away = np.bincount(place, sure - right, minlength=n_bins)
     return float(100 * np.abs(away).sum() / size.sum())
-
-
-def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    """Return the mean and its standard error."""
-    array = np.asarray(values, dtype=np.float64)
-    error = float(array.std(ddof=1) / len(array) ** 0.5) if len(array) > 1 else 0.0
-    return float(array.mean()), error
 
 
 def _rank_in_query(query: Integers) -> Integers:

@@ -16,6 +16,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 RESULTS = Path(__file__).parent / "claims" / "results"
 # Of short forms: git ignores them, and the README does not show them.
 SHORT = RESULTS / "short"
@@ -74,6 +76,13 @@ def record(
     head = json.dumps(document, indent=1)[:-2]
     path.write_text(f'{head},\n "rows": [\n{lines}\n]\n}}\n', encoding="utf-8")
     return path
+
+
+def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
+    """Return the mean and its standard error."""
+    array = np.asarray(values, dtype=np.float64)
+    error = float(array.std(ddof=1) / len(array) ** 0.5) if len(array) > 1 else 0.0
+    return float(array.mean()), error
 
 
 def _commit() -> str:

@@ -5,7 +5,7 @@ LRU cache and no worker ever idled while there is work: an upper bound that no r
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache, partial
 from heapq import heappop, heappush
@@ -205,10 +205,3 @@ def _full_rate(workload: str, seed: int, data: Path) -> tuple[float, int, float]
         per_token = max(cost.token, cost.weights / BATCH) + cost.cache * job.n_prompt
         work += cost.prompt_seconds(job.n_prompt, n_cached) + 1e-3 * per_token * (job.n_output - 1)
     return N_WORKERS * len(jobs) / work, len(jobs), jobs[-1].at - jobs[0].at
-
-
-def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    """Return the mean and its standard error."""
-    array = np.asarray(values, dtype=np.float64)
-    error = float(array.std(ddof=1) / len(array) ** 0.5) if len(array) > 1 else 0.0
-    return float(array.mean()), error

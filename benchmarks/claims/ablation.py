@@ -17,11 +17,10 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 
-from benchmarks.record import RESULTS, SHORT, Figure, record
+from benchmarks.record import RESULTS, SHORT, Figure, mean_and_error, record
 from benchmarks.serving import (
     Cell,
     Policy,
-    mean_and_error,
     router_of,
     run,
     workers_evict,

@@ -37,10 +37,9 @@ from benchmarks.evaluating import (
     calibration_error,
     dataset_of,
     figures,
-    mean_and_error,
     split,
 )
-from benchmarks.record import RESULTS, SHORT, Figure, record
+from benchmarks.record import RESULTS, SHORT, Figure, mean_and_error, record
 from benchmarks.style import MUTED, STYLE, tidy
 from triskele.evaluate import Comparisons, EvidenceCalibratedClustering, Onboarding
 from triskele.evaluate.baselines import (
@@ -439,7 +438,7 @@ def plot(rows: list[Row], path: Path) -> None:
         f"{GLOBAL}, deduction": "#2f6690",
         f"{GLOBAL}, Plackett–Luce": "#7fa8a0",
         "neighbours and linear, deduction": "#9d8ec1",
-        "neighbours and linear": "#9d8ec1",
+        "neighbours and linear": "#cfc7e2",
         "comparisons only": "#b9c0c7",
     }
     cells = _cells(rows)

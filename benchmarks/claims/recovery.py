@@ -26,8 +26,7 @@ from scipy.special import expit
 from scipy.stats import kendalltau
 from sklearn.metrics import adjusted_rand_score
 
-from benchmarks.evaluating import mean_and_error
-from benchmarks.record import RESULTS, SHORT, Figure, record
+from benchmarks.record import RESULTS, SHORT, Figure, mean_and_error, record
 from benchmarks.style import STYLE, tidy
 from triskele.evaluate import Comparisons, EvidenceCalibratedClustering
 from triskele.evaluate.standings import shrunk_leaderboard
@@ -169,7 +168,7 @@ def plot(rows: list[Row], path: Path) -> None:
     """Draw agreement, ranking and coverage by comparisons per query."""
     colors = ("#b5473c", "#c9952b", "#2f6690", "#7fa8a0")
     with pyplot.rc_context(STYLE):
-        figure, axes = pyplot.subplots(1, 3, figsize=(10, 3.3))
+        figure, axes = pyplot.subplots(1, 3, figsize=(10, 3.6))
         names = ("adjusted Rand index", "Kendall's τ", "coverage of 90 % intervals")
         for axis, key, name in zip(axes, ("rand", "tau", "held"), names, strict=True):
             cases = [(shares, signal) for shares in SHARES for signal in SIGNALS]
@@ -192,8 +191,9 @@ def plot(rows: list[Row], path: Path) -> None:
             axis.set_title(name, fontsize=10)
             tidy(axis)
         axes[2].axhspan(LEAST, MOST, color="#e3e6e9", zorder=0)
-        axes[0].legend(frameon=False, fontsize=8)
-        figure.tight_layout()
+        labels = axes[0].get_legend_handles_labels()
+        figure.legend(*labels, loc="lower center", ncols=len(cases), frameon=False)
+        figure.tight_layout(rect=(0, 0.08, 1, 1))
         figure.savefig(path, dpi=130)
         pyplot.close(figure)
 

@@ -22,7 +22,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.record import RESULTS, SHORT, Figure, record
+from benchmarks.record import RESULTS, SHORT, Figure, mean_and_error, record
 from benchmarks.reference import PublishedLBGR, published_cache_aware
 from benchmarks.serving import (
     EVICTED,
@@ -32,7 +32,6 @@ from benchmarks.serving import (
     Cell,
     Policy,
     bounds,
-    mean_and_error,
     router_of,
     run,
     workers_evict,

@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+Real = NDArray[np.floating]
+"""Embeddings: single precision stays single."""
 Column = NDArray[np.generic]
 Dtype = TypeVar("Dtype", bound=np.generic)
 

@@ -9,18 +9,19 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 from sklearn.base import clone
 
 from triskele.evaluate.clustering.ecc import EvidenceCalibratedClustering
 from triskele.evaluate.columns import Floats, Integers
 from triskele.evaluate.comparisons import Comparisons
+from triskele.evaluate.losses import losses_of_chances, mean_by_query
 from triskele.evaluate.sampling import split_queries
 
 TEST_SHARE = 0.2
 FEWEST = 25
 """Compared queries below which nothing is set aside."""
 N_BINS = 8
-SURE = 1e-15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,11 +86,14 @@ def hold_out(
     is_held[compared[held]] = True
     fitted = clone(ecc).fit(X[~is_held], comparisons=comparisons.of_queries(~is_held))
     asked = comparisons.of_queries(is_held)
-    p = fitted.predict_pairwise(X[is_held], asked).clip(SURE, 1 - SURE)
+    p = fitted.predict_pairwise(X[is_held], asked)
     lead = fitted.global_[asked.model_b] - fitted.global_[asked.model_a]
-    p_global = (1 / (1 + np.exp(-lead))).clip(SURE, 1 - SURE)
-    loss, global_loss = _loss(p, asked.outcome), _loss(p_global, asked.outcome)
-    gain, error = _mean_by_query(global_loss - loss, asked)
+    p_global = expit(lead)
+    loss, global_loss = (
+        losses_of_chances(p, asked.outcome),
+        losses_of_chances(p_global, asked.outcome),
+    )
+    gain, error = mean_by_query(global_loss - loss, asked.weight, asked.query, asked.n_queries)
     return Holdout(
         n_queries=int(is_held.sum()),
         n_comparisons=len(asked),
@@ -103,10 +107,6 @@ def hold_out(
     )
 
 
-def _loss(p: Floats, outcome: Floats) -> Floats:
-    return np.asarray(-(outcome * np.log(p) + (1 - outcome) * np.log1p(-p)))
-
-
 def _accuracy(p: Floats, asked: Comparisons) -> float:
     """Return the share of decided comparisons that were told right; a guess counts half."""
     decided = (asked.outcome != 0.5) & (asked.weight > 0)
@@ -114,13 +114,6 @@ def _accuracy(p: Floats, asked: Comparisons) -> float:
         return float("nan")
     side = np.sign(p[decided] - 0.5) * np.sign(asked.outcome[decided] - 0.5)
     return float(np.average((1 + side) / 2, weights=asked.weight[decided]))
-
-
-def _mean_by_query(value: Floats, asked: Comparisons) -> tuple[float, float]:
-    total = float(asked.weight.sum())
-    mean = float(asked.weight @ value) / total
-    away = np.bincount(asked.query, asked.weight * (value - mean), asked.n_queries)
-    return mean, float(np.sqrt(np.square(away).sum())) / total
 
 
 def _bins(p: Floats, outcome: Floats) -> tuple[Bin, ...]:

@@ -16,9 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, CountVectorizer
 
+from triskele.evaluate.columns import Floats
 from triskele.evaluate.embedding.embedder import unit_rows
-
-Floats = NDArray[np.float64]
 
 WORD = re.compile(r"[^\W\d_][\w'’-]+")
 """A letter and something after it: no numbers, no lettered options."""

@@ -20,9 +20,9 @@ from triskele.evaluate.clustering.calibration import (
     uncalibrated,
 )
 from triskele.evaluate.clustering.evidence import N_TRACES, traces
-from triskele.evaluate.clustering.inputs import directions
 from triskele.evaluate.clustering.mixture import Mixture, MixtureSettings, wins_of
 from triskele.evaluate.comparisons import Comparisons
+from triskele.evaluate.inputs import directions
 
 N_PARTS = 4 + N_TRACES
 

@@ -16,9 +16,9 @@ from triskele.evaluate.clustering.estimation import (
     EstimationSettings,
     estimate,
 )
-from triskele.evaluate.clustering.inputs import center_of, directions, of_queries
 from triskele.evaluate.clustering.mixture import MixtureSettings
 from triskele.evaluate.comparisons import Comparisons
+from triskele.evaluate.inputs import center_of, directions, of_queries
 
 SETTINGS = EstimationSettings(
     n_clusters=4,

@@ -4,8 +4,8 @@ from numpy.typing import NDArray
 from tests.evaluate.planted import planted
 
 from triskele.evaluate.clustering import landmarks
-from triskele.evaluate.clustering.inputs import directions
 from triskele.evaluate.clustering.landmarks import WIDTH, Landmarks
+from triskele.evaluate.inputs import directions
 
 
 def queries(n: int = 60) -> NDArray[np.float64]:

@@ -10,7 +10,6 @@ from tests.evaluate.tournaments import tournaments
 
 from triskele.evaluate.bradley_terry.counts import count_wins
 from triskele.evaluate.bradley_terry.newton import fit_counts
-from triskele.evaluate.clustering.inputs import directions
 from triskele.evaluate.clustering.mixture import (
     Mixture,
     MixtureFit,
@@ -24,6 +23,7 @@ from triskele.evaluate.clustering.mixture import (
     wins_of,
 )
 from triskele.evaluate.comparisons import Comparisons
+from triskele.evaluate.inputs import directions
 
 SETTINGS = MixtureSettings(concentration=8.0, evidence_weight=0.7, ridge=5.0, tol=0.0, max_iter=10)
 

@@ -31,10 +31,7 @@ from triskele.evaluate.alignment.interleaving import (
     standardized,
 )
 from triskele.evaluate.alignment.prompt_association import PromptAssociation, nearest_neighbours
-
-Integers = NDArray[np.int64]
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
+from triskele.evaluate.columns import Flags, Floats, Integers
 
 UNRELATED = 3.1
 """Standard deviations below which a model has nothing in common with what it is compared to."""

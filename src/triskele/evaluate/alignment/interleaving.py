@@ -17,8 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-Integers = NDArray[np.int64]
-Floats = NDArray[np.float64]
+from triskele.evaluate.columns import Floats, Integers
 
 N_ROWS = 20_000
 """Rows that the search looks at, drawn at random; what it finds is judged on all of them."""

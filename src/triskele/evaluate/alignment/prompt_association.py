@@ -15,10 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from triskele.evaluate.columns import Floats, Integers
 from triskele.evaluate.embedding.embedder import unit_rows
-
-Integers = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 N_NEIGHBOURS = 10
 N_SEEKERS = 4000

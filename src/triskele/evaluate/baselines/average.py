@@ -12,9 +12,9 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils import Tags, get_tags
 from sklearn.utils.validation import check_is_fitted
 
-from triskele.evaluate.baselines.predictions import best_first, mean_log_likelihood, pairwise
 from triskele.evaluate.columns import Floats, Integers, listed
 from triskele.evaluate.comparisons import Comparisons
+from triskele.evaluate.predictions import best_first, mean_log_likelihood, pairwise
 
 
 class AverageCapability(BaseEstimator):  # type: ignore[misc]

@@ -20,14 +20,15 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from triskele.evaluate.baselines.predictions import GLOBAL_RIDGE, best_first, mean_log_likelihood
 from triskele.evaluate.bradley_terry.counts import count_wins
 from triskele.evaluate.bradley_terry.newton import fit_counts
-from triskele.evaluate.clustering.inputs import Real, directions, of_models, of_queries
+from triskele.evaluate.clustering.estimation import GLOBAL_RIDGE
 from triskele.evaluate.clustering.mixture import Mixture, MixtureSettings, normalise_rows, wins_of
 from triskele.evaluate.clustering.starts import by_chance
-from triskele.evaluate.columns import Floats, Integers
+from triskele.evaluate.columns import Floats, Integers, Real
 from triskele.evaluate.comparisons import Comparisons
+from triskele.evaluate.inputs import directions, of_models, of_queries
+from triskele.evaluate.predictions import best_first, mean_log_likelihood
 
 CONCENTRATION = 30.0
 SMALL_SHIFT, N_SMALL = 1e-4, 5

@@ -8,17 +8,17 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
-from triskele.evaluate.baselines.predictions import (
+from triskele.evaluate.bradley_terry.counts import count_wins
+from triskele.evaluate.bradley_terry.newton import fit_counts
+from triskele.evaluate.columns import Floats, Integers
+from triskele.evaluate.comparisons import Comparisons
+from triskele.evaluate.inputs import of_models, of_queries
+from triskele.evaluate.predictions import (
     best_first,
     mean_log_likelihood,
     n_rows,
     pairwise,
 )
-from triskele.evaluate.bradley_terry.counts import count_wins
-from triskele.evaluate.bradley_terry.newton import fit_counts
-from triskele.evaluate.clustering.inputs import of_models, of_queries
-from triskele.evaluate.columns import Floats, Integers
-from triskele.evaluate.comparisons import Comparisons
 
 
 class GlobalBradleyTerry(BaseEstimator):  # type: ignore[misc]

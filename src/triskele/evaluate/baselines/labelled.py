@@ -13,17 +13,17 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
-from triskele.evaluate.baselines.predictions import (
-    GLOBAL_RIDGE,
+from triskele.evaluate.bradley_terry.counts import count_wins, wins_by_query
+from triskele.evaluate.bradley_terry.newton import fit_counts
+from triskele.evaluate.clustering.estimation import GLOBAL_RIDGE
+from triskele.evaluate.columns import Floats, Integers, column_of
+from triskele.evaluate.comparisons import Comparisons
+from triskele.evaluate.inputs import of_models, of_queries
+from triskele.evaluate.predictions import (
     best_first,
     mean_log_likelihood,
     pairwise,
 )
-from triskele.evaluate.bradley_terry.counts import count_wins, wins_by_query
-from triskele.evaluate.bradley_terry.newton import fit_counts
-from triskele.evaluate.clustering.inputs import of_models, of_queries
-from triskele.evaluate.columns import Floats, Integers, column_of
-from triskele.evaluate.comparisons import Comparisons
 
 
 class LabelledBradleyTerry(BaseEstimator):  # type: ignore[misc]

@@ -26,18 +26,18 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from triskele.evaluate.baselines.predictions import (
-    GLOBAL_RIDGE,
+from triskele.evaluate.bradley_terry.counts import count_wins
+from triskele.evaluate.bradley_terry.newton import fit_counts
+from triskele.evaluate.clustering.estimation import GLOBAL_RIDGE
+from triskele.evaluate.clustering.trend import fit_trend
+from triskele.evaluate.columns import Floats, Integers
+from triskele.evaluate.comparisons import Comparisons
+from triskele.evaluate.inputs import of_models, of_queries
+from triskele.evaluate.predictions import (
     best_first,
     mean_log_likelihood,
     n_rows,
 )
-from triskele.evaluate.bradley_terry.counts import count_wins
-from triskele.evaluate.bradley_terry.newton import fit_counts
-from triskele.evaluate.clustering.inputs import of_models, of_queries
-from triskele.evaluate.clustering.trend import fit_trend
-from triskele.evaluate.columns import Floats, Integers
-from triskele.evaluate.comparisons import Comparisons
 
 START = 0.5
 """Deviation of the loadings to begin with."""

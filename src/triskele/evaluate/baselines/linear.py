@@ -14,18 +14,18 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from triskele.evaluate.baselines.predictions import (
-    GLOBAL_RIDGE,
+from triskele.evaluate.bradley_terry.counts import count_wins
+from triskele.evaluate.bradley_terry.newton import fit_counts
+from triskele.evaluate.clustering.estimation import GLOBAL_RIDGE
+from triskele.evaluate.clustering.trend import Trend, fit_trend, trend_loss
+from triskele.evaluate.columns import Floats, Integers, Real
+from triskele.evaluate.comparisons import Comparisons
+from triskele.evaluate.inputs import center_of, directions, of_models, of_queries
+from triskele.evaluate.predictions import (
     best_first,
     mean_log_likelihood,
     pairwise,
 )
-from triskele.evaluate.bradley_terry.counts import count_wins
-from triskele.evaluate.bradley_terry.newton import fit_counts
-from triskele.evaluate.clustering.inputs import Real, center_of, directions, of_models, of_queries
-from triskele.evaluate.clustering.trend import Trend, fit_trend, trend_loss
-from triskele.evaluate.columns import Floats, Integers
-from triskele.evaluate.comparisons import Comparisons
 
 RIDGES = (3.0, 10.0, 30.0, 100.0)
 """Prior precisions that are tried."""

@@ -16,17 +16,17 @@ from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from triskele.evaluate.baselines.predictions import (
-    GLOBAL_RIDGE,
+from triskele.evaluate.bradley_terry.counts import count_wins, wins_by_query
+from triskele.evaluate.bradley_terry.newton import fit_counts
+from triskele.evaluate.clustering.estimation import GLOBAL_RIDGE
+from triskele.evaluate.columns import Floats, Integers, Real
+from triskele.evaluate.comparisons import Comparisons
+from triskele.evaluate.inputs import center_of, directions, of_models, of_queries
+from triskele.evaluate.predictions import (
     best_first,
     mean_log_likelihood,
     pairwise,
 )
-from triskele.evaluate.bradley_terry.counts import count_wins, wins_by_query
-from triskele.evaluate.bradley_terry.newton import fit_counts
-from triskele.evaluate.clustering.inputs import Real, center_of, directions, of_models, of_queries
-from triskele.evaluate.columns import Floats, Integers
-from triskele.evaluate.comparisons import Comparisons
 
 AT_ONCE = 1 << 23
 """Numbers that a block may take; bounds the memory."""

@@ -13,7 +13,6 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils import Tags, get_tags
 from sklearn.utils.validation import check_is_fitted
 
-from triskele.evaluate.baselines.predictions import best_first, mean_log_likelihood
 from triskele.evaluate.baselines.probe_rules import (
     Probes,
     deduced_capabilities,
@@ -22,9 +21,10 @@ from triskele.evaluate.baselines.probe_rules import (
     utility_capabilities,
     utility_chances,
 )
-from triskele.evaluate.clustering.inputs import of_models, of_queries
 from triskele.evaluate.columns import Floats, Integers
 from triskele.evaluate.comparisons import Comparisons
+from triskele.evaluate.inputs import of_models, of_queries
+from triskele.evaluate.predictions import best_first, mean_log_likelihood
 
 
 class WithProbes(BaseEstimator):  # type: ignore[misc]

@@ -13,17 +13,16 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import expit
 
 from triskele.evaluate.clustering.blending import blend
 from triskele.evaluate.clustering.evidence import N_TRACES, traces
 from triskele.evaluate.clustering.mixture import Mixture, wins_of
-from triskele.evaluate.columns import Floats, Integers
+from triskele.evaluate.columns import Floats, Integers, Real
 from triskele.evaluate.comparisons import Comparisons
+from triskele.evaluate.losses import losses_of_odds, mean_by_query
 from triskele.evaluate.sampling import split_probes
 
-Real = NDArray[np.floating]
 N_SHOWN = (0, 1, 2, 3)
 """Comparisons of a query that are shown; each number to a quarter of the queries. One at
 least is left to be predicted."""
@@ -227,9 +226,9 @@ def _gain(
     asked: "_Asked", before: tuple[float, ...], after: tuple[float, ...]
 ) -> tuple[float, float]:
     """Return by how much weights lower the loss of others, and the standard error of that."""
-    gained = _loss(asked.log_odds @ np.array(before), asked.outcome)
-    gained -= _loss(asked.log_odds @ np.array(after), asked.outcome)
-    return _mean_by_query(gained, asked.weight, asked.query, asked.n_queries)
+    gained = losses_of_odds(asked.log_odds @ np.array(before), asked.outcome)
+    gained -= losses_of_odds(asked.log_odds @ np.array(after), asked.outcome)
+    return mean_by_query(gained, asked.weight, asked.query, asked.n_queries)
 
 
 class _Asked(NamedTuple):
@@ -277,20 +276,3 @@ def uncalibrated(weights: tuple[float, ...]) -> Calibration:
         structure=unknown,
         structure_error=unknown,
     )
-
-
-def _loss(log_odds: Floats, outcome: Floats) -> Floats:
-    return np.asarray(np.logaddexp(0.0, log_odds) - outcome * log_odds)
-
-
-def _mean_by_query(
-    value: Floats, weight: Floats, query: Integers, n_queries: int
-) -> tuple[float, float]:
-    """Return the weighted mean and its standard error, whole queries being independent."""
-    total = float(weight.sum())
-    if total == 0:
-        return 0.0, 0.0
-    share = weight / total
-    mean = float(share @ value)
-    away = np.bincount(query, share * (value - mean), n_queries)
-    return mean, float(np.sqrt(np.square(away).sum()))

@@ -18,20 +18,19 @@ The clusters are those of arXiv 2605.17110 with profiles shrunk to μ instead of
 from typing import Literal, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from triskele.evaluate.clustering.calibration import Calibration
 from triskele.evaluate.clustering.estimation import Estimate, EstimationSettings, estimate
-from triskele.evaluate.clustering.inputs import center_of, directions, of_models, of_queries
 from triskele.evaluate.clustering.mixture import MixtureSettings
 from triskele.evaluate.clustering.streaming import Totals, continued, totals_of
-from triskele.evaluate.columns import Floats, Integers
+from triskele.evaluate.columns import Floats, Integers, Real
 from triskele.evaluate.comparisons import Comparisons
-
-Real = NDArray[np.floating]
+from triskele.evaluate.inputs import center_of, directions, of_models, of_queries
+from triskele.evaluate.predictions import best_first, mean_log_likelihood
 
 
 class EvidenceCalibratedClustering(ClusterMixin, BaseEstimator):  # type: ignore[misc]
@@ -236,13 +235,16 @@ class EvidenceCalibratedClustering(ClusterMixin, BaseEstimator):  # type: ignore
         return self._estimate.responsibilities(embeddings, known)
 
     def capabilities(self, X: ArrayLike, comparisons: Comparisons | None = None) -> Floats:
-        """Return how good each model is for each query, as log odds: (n_queries, n_models)."""
+        """Return how good each model is for each query, as log odds: (n_queries, n_models).
+
+        Only differences within a row matter: σ(θ_b − θ_a) is the chance that b beats a.
+        """
         embeddings, known = self._given(X, comparisons)
         return self._estimate.capabilities(embeddings, known)
 
     def rank(self, X: ArrayLike, comparisons: Comparisons | None = None) -> Integers:
         """Return the models of each query, best first, as indices: (n_queries, n_models)."""
-        return np.argsort(-self.capabilities(X, comparisons), axis=1, kind="stable")
+        return best_first(self.capabilities(X, comparisons))
 
     def predict_pairwise(
         self, X: ArrayLike, pairs: Comparisons, *, comparisons: Comparisons | None = None
@@ -293,12 +295,7 @@ class EvidenceCalibratedClustering(ClusterMixin, BaseEstimator):  # type: ignore
             cosine = embeddings @ self.cluster_centers_.T
             share = self._estimate.responsibilities(embeddings, known)
             return float((share * cosine).sum(1).mean())
-        if not comparisons.weight.any():
-            raise ValueError("expected a comparison of a weight above 0")
-        p = self.predict_pairwise(X, comparisons, comparisons=evidence).clip(1e-15, 1 - 1e-15)
-        y_n = comparisons.outcome
-        loss = y_n * np.log(p) + (1 - y_n) * np.log1p(-p)
-        return float(np.average(loss, weights=comparisons.weight))
+        return mean_log_likelihood(self, X, comparisons, evidence)
 
     def _settings(self) -> EstimationSettings:
         """Put the parameters in the letters of the algebra, which checks them."""

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import expit
 from threadpoolctl import threadpool_limits
@@ -37,10 +36,9 @@ from triskele.evaluate.clustering.mixture import (
 )
 from triskele.evaluate.clustering.starts import by_chance, by_means
 from triskele.evaluate.clustering.trend import Trend, fit_trend, trend_loss
-from triskele.evaluate.columns import Floats, Integers
+from triskele.evaluate.columns import Floats, Integers, Real
 from triskele.evaluate.comparisons import Comparisons
 
-Real = NDArray[np.floating]
 GLOBAL_RIDGE = 1.0
 """Of the profile of all queries, towards zero."""
 TREND_RIDGES = (2.0, 5.0, 12.0, 30.0, 80.0)

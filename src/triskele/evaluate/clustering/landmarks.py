@@ -10,9 +10,9 @@ linear function of them adds nothing to a constant.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Real = NDArray[np.floating]
+from triskele.evaluate.columns import Real
+
 WIDTH = 1.8
 """−log of the kernel at the mean squared distance; results are flat around it."""
 BLOCK = 65_536

@@ -26,15 +26,13 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
 from triskele.evaluate.bradley_terry.counts import wins_by_query
 from triskele.evaluate.bradley_terry.newton import fit_counts
-from triskele.evaluate.columns import Floats
+from triskele.evaluate.columns import Floats, Real
 from triskele.evaluate.comparisons import Comparisons
 
-Real = NDArray[np.floating]
 PSEUDO_COUNT = 1.0
 """Of queries per cluster, so that no share becomes zero."""
 

@@ -16,9 +16,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from triskele.evaluate.clustering.ecc import EvidenceCalibratedClustering
-from triskele.evaluate.clustering.inputs import of_queries
 from triskele.evaluate.columns import Floats, Integers
 from triskele.evaluate.comparisons import Comparisons
+from triskele.evaluate.inputs import of_queries
 from triskele.evaluate.sampling import split_probes
 
 N_FEWEST = 2

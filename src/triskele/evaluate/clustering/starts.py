@@ -3,13 +3,11 @@
 from warnings import catch_warnings, simplefilter
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
-from triskele.evaluate.columns import Floats
+from triskele.evaluate.columns import Floats, Real
 
-Real = NDArray[np.floating]
 SAMPLE = 50_000
 """Queries that k-means is run on at most."""
 BELIEVED = 0.8

@@ -20,7 +20,6 @@ the number of clusters. The first batch should therefore be one that clusters ca
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from triskele.evaluate.bradley_terry.counts import count_wins
 from triskele.evaluate.bradley_terry.newton import fit_counts
@@ -34,10 +33,9 @@ from triskele.evaluate.clustering.mixture import (
     wins_of,
 )
 from triskele.evaluate.clustering.trend import trend_curvature, updated_trend
-from triskele.evaluate.columns import Floats, Integers
+from triskele.evaluate.columns import Floats, Integers, Real
 from triskele.evaluate.comparisons import Comparisons
 
-Real = NDArray[np.floating]
 REMEMBERED = 1 / 3
 """Of the comparisons so far, when a batch corrects the weights of the parts: the earlier one came,
 the fewer the clusters had seen (polynomial-decay averaging, Shamir and Zhang 2013)."""

@@ -19,14 +19,13 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from triskele.evaluate.columns import Floats
+from triskele.evaluate.columns import Floats, Real
 from triskele.evaluate.comparisons import Comparisons
+from triskele.evaluate.losses import losses_of_odds
 
-Real = NDArray[np.floating]
 SHRINKAGE = 0.3
 """Of the covariance between models towards the identity."""
 BLOCK = 32_768
@@ -143,7 +142,7 @@ def trend_loss(trend: Trend, features_QL: Real, comparisons: Comparisons) -> flo
     θ = trend.capabilities(features_QL)
     query, outcome = comparisons.query, comparisons.outcome
     z = θ[query, comparisons.model_b] - θ[query, comparisons.model_a]
-    return float(np.average(np.logaddexp(0.0, z) - outcome * z, weights=comparisons.weight))
+    return float(np.average(losses_of_odds(z, outcome), weights=comparisons.weight))
 
 
 def _minimise(

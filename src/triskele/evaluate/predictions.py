@@ -10,14 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit
 
-from triskele.evaluate.clustering.inputs import of_models, of_queries
 from triskele.evaluate.columns import Floats, Integers
 from triskele.evaluate.comparisons import Comparisons
-
-GLOBAL_RIDGE = 1.0
-"""Of the strengths of all queries, towards zero."""
-SMALLEST = 1e-15
-"""A chance of zero is taken for so much, so that a wrong prediction has a finite loss."""
+from triskele.evaluate.inputs import of_models, of_queries
+from triskele.evaluate.losses import losses_of_chances
 
 
 class Method(Protocol):
@@ -79,7 +75,5 @@ def mean_log_likelihood(
         return float("nan")
     if not asked.weight.any():
         raise ValueError("expected a comparison of a weight above 0")
-    p = method.predict_pairwise(X, asked, comparisons=evidence).clip(SMALLEST, 1 - SMALLEST)
-    outcome = asked.outcome
-    log_likelihood = outcome * np.log(p) + (1 - outcome) * np.log1p(-p)
-    return float(np.average(log_likelihood, weights=asked.weight))
+    p = method.predict_pairwise(X, asked, comparisons=evidence)
+    return -float(np.average(losses_of_chances(p, asked.outcome), weights=asked.weight))

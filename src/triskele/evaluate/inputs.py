@@ -3,12 +3,9 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from triskele.evaluate.columns import Floats, listed
+from triskele.evaluate.columns import Floats, Real, listed
 from triskele.evaluate.comparisons import Comparisons
-
-Real = NDArray[np.floating]
 
 
 def center_of(table_QD: Real) -> Floats:

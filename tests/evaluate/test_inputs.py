@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from tests.evaluate.planted import planted
 
-from triskele.evaluate.clustering.inputs import center_of, directions, of_models, of_queries
 from triskele.evaluate.comparisons import Comparisons
+from triskele.evaluate.inputs import center_of, directions, of_models, of_queries
 
 
 def test_the_center_is_the_mean_of_the_rows_that_tell_something() -> None:

@@ -3,13 +3,13 @@ import pytest
 from scipy.special import expit
 
 from triskele.evaluate.baselines.global_ranking import GlobalBradleyTerry
-from triskele.evaluate.baselines.predictions import (
+from triskele.evaluate.comparisons import Comparisons
+from triskele.evaluate.predictions import (
     best_first,
     mean_log_likelihood,
     n_rows,
     pairwise,
 )
-from triskele.evaluate.comparisons import Comparisons
 
 
 def test_pairs_are_looked_up_by_the_names_of_their_models() -> None:
