@@ -16,6 +16,7 @@ import numpy as np
 
 from benchmarks.reference import PublishedLBGR, characters
 from triskele.serve.cache import EvictionPolicy, PrefixCache, least_recently_used
+from triskele.serve.cache.named import EVICTIONS
 from triskele.serve.cache.offline import clairvoyant_hits, unlimited_hits
 from triskele.serve.cache.radix import HASH_BYTES
 from triskele.serve.routing import (
@@ -43,7 +44,6 @@ from triskele.serve.simulate import (
     Workload,
     simulate,
 )
-from triskele.serve.simulate.policies import EVICTIONS
 
 N_WORKERS = 4
 BATCH = 64

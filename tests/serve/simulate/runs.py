@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from triskele.serve.routing.named import Policy
 from triskele.serve.simulate.experiment import Trial
-from triskele.serve.simulate.policies import Policy
 from triskele.serve.simulate.report import Run
 from triskele.serve.simulate.result import COLUMNS, Result, Status
 

@@ -4,10 +4,11 @@ from pathlib import Path
 import pytest
 import tyro
 
+from triskele.serve.cache.named import EVICTIONS
+from triskele.serve.routing.named import ROUTERS
 from triskele.serve.simulate.config import FleetOptions, ShapeOptions, SimulateConfig
 from triskele.serve.simulate.cost import COSTS
 from triskele.serve.simulate.experiment import WORKLOADS
-from triskele.serve.simulate.policies import EVICTIONS, ROUTERS
 
 
 def parse(line: str) -> SimulateConfig:

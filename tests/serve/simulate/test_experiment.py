@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from triskele.serve.routing.named import Policy
 from triskele.serve.simulate.config import FleetOptions, ShapeOptions, SimulateConfig
 from triskele.serve.simulate.cost import COSTS
 from triskele.serve.simulate.experiment import WORKLOADS, Experiment, Trial
-from triskele.serve.simulate.policies import Policy
 from triskele.serve.simulate.result import Result
 
 SHAPE = ShapeOptions(size=2, lengths=(64, 96), rate=200.0)

@@ -12,13 +12,13 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+from triskele.serve.routing.named import Policy
 from triskele.serve.simulate.config import SimulateConfig
 from triskele.serve.simulate.cost import COSTS, CostModel, fit_cost
 from triskele.serve.simulate.dialogues import Dialogues
 from triskele.serve.simulate.documents import Documents
 from triskele.serve.simulate.long_document import LongDocument
 from triskele.serve.simulate.multi_turn import MultiTurn
-from triskele.serve.simulate.policies import Policy
 from triskele.serve.simulate.replica import Batching
 from triskele.serve.simulate.result import Result
 from triskele.serve.simulate.shared_prefix import SharedPrefix

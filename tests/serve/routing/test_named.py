@@ -3,8 +3,9 @@ import itertools
 import pytest
 
 from triskele.serve.cache import PrefixCache, hash_key
+from triskele.serve.cache.named import EVICTIONS
 from triskele.serve.routing import Request, Worker
-from triskele.serve.simulate.policies import EVICTIONS, ROUTERS, Policy
+from triskele.serve.routing.named import ROUTERS, Policy
 
 WORKERS = [Worker(f"worker-{number}", 64) for number in range(4)]
 

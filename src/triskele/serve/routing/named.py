@@ -11,30 +11,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from triskele.serve.cache import (
-    EvictionPolicy,
-    GittinsLeaves,
-    RandomizedLeafToken,
-    RandomLeaf,
-    Sieve,
-    first_in_first_out,
-    least_frequently_used,
-    least_recently_used,
-    segmented,
-)
-from triskele.serve.routing import (
-    CacheAware,
+from triskele.serve.cache import EvictionPolicy
+from triskele.serve.cache.named import EVICTIONS
+from triskele.serve.routing.affinity import CacheAware, PrefixAffinity
+from triskele.serve.routing.baselines import (
     ConsistentHash,
-    LearnedGreedy,
-    OverlapCost,
-    PrefixAffinity,
-    Pricing,
-    Router,
     least_loaded,
     power_of_two,
     random_choice,
     round_robin,
 )
+from triskele.serve.routing.learned import LearnedGreedy, Pricing
+from triskele.serve.routing.overlap import OverlapCost
+from triskele.serve.routing.router import Router
 
 HASHED = 256
 """Tokens of a prompt without a session that consistent hashing goes by."""
@@ -74,17 +63,6 @@ ROUTERS: dict[str, Callable[[Surroundings], Router]] = {
     "power-of-two": lambda given: power_of_two(given.rng),
     "round-robin": lambda given: round_robin(),
     "random": lambda given: random_choice(given.rng),
-}
-
-EVICTIONS: dict[str, Callable[[int, random.Random], EvictionPolicy]] = {
-    "lru": lambda n_pages, rng: least_recently_used(),
-    "lfu": lambda n_pages, rng: least_frequently_used(),
-    "slru": lambda n_pages, rng: segmented(),
-    "fifo": lambda n_pages, rng: first_in_first_out(),
-    "sieve": lambda n_pages, rng: Sieve(),
-    "rlt": RandomizedLeafToken,
-    "gittins": GittinsLeaves,
-    "random": lambda n_pages, rng: RandomLeaf(rng),
 }
 
 
