@@ -3,6 +3,7 @@
 import random
 from collections import Counter, deque
 from collections.abc import Sequence
+from dataclasses import replace
 from math import inf
 
 import pytest
@@ -133,6 +134,20 @@ class RouterContract:
                     names.append(router.choose(prompt(number, *pages), workers(), now).name)
         assert chosen[0] == chosen[1]
 
+    def test_who_failed_at_a_request_is_avoided_while_there_is_another(self) -> None:
+        router, fleet = self.make(), workers()
+        play(router, 100, [fleet])
+        tried: list[str] = []
+        for number in range(1000, 1004):
+            request = replace(prompt(number, *pages_of(1, 8)), avoid=tuple(tried))
+            tried.append(router.choose(request, fleet, 50.0).name)
+        assert sorted(tried) == list("abcd")
+        anyone = replace(prompt(1004, *pages_of(1, 8)), avoid=tuple("abcd"))
+        assert router.choose(anyone, fleet, 50.0) in fleet
+        for number, name in enumerate(tried, 1000):
+            router.observe(failed(number, name), 51.0)
+        assert play(router, 200, [fleet], first=2000).keys() == set("abcd")
+
     def test_the_same_seed_makes_the_same_choices(self) -> None:
         def names(seed: int) -> list[str]:
             router = self.make(seed)
@@ -174,8 +189,13 @@ class Events(RuleBasedStateMachine):
         self.n_requests = 0
         self.now = 100.0
 
-    @rule(pages=PAGES, session=st.sampled_from([None, "s", "t"]), is_retry=st.booleans())
-    def send(self, pages: tuple[int, ...], session: str | None, is_retry: bool) -> None:
+    @rule(
+        pages=PAGES,
+        session=st.sampled_from([None, "s", "t"]),
+        is_retry=st.booleans(),
+        avoid=st.sampled_from(["", "", "a", "bd", NAMES]),
+    )
+    def send(self, pages: tuple[int, ...], session: str | None, is_retry: bool, avoid: str) -> None:
         fleet = tuple(self.present)
         if not fleet:
             with pytest.raises(ValueError, match="at least one worker"):
@@ -189,8 +209,10 @@ class Events(RuleBasedStateMachine):
         free = [number for number, _ in self.over if number not in self.in_flight]
         number = free[-1] if is_retry and free else self.n_requests
         self.n_requests += 1
-        chosen = self.router.choose(prompt(number, *pages, session=session), fleet, self._advance())
+        request = replace(prompt(number, *pages, session=session), avoid=tuple(avoid))
+        chosen = self.router.choose(request, fleet, self._advance())
         assert chosen in fleet
+        assert chosen.name not in avoid or {each.name for each in fleet} <= set(avoid)
         self.heard, self.is_deserted = fleet, False
         self.in_flight[number] = chosen.name
 

@@ -101,3 +101,17 @@ def test_where_names_come_and_go_the_slot_longest_absent_is_reused() -> None:
     assert roster.slot("pod-190") == back
     assert len(set(roster.present.tolist())) == 3
     assert len({roster.slot(name) for name in roster.names}) == len(roster)
+
+
+def test_who_is_avoided_is_not_offered_until_the_next_who_avoids_nobody() -> None:
+    roster = Roster()
+    roster.update([Worker("a", 10), Worker("b", 20), Worker("c")])
+    roster.avoid(["b", "nobody"])
+    assert roster.present.tolist() == [0, 2]
+    assert roster.mask == 0b101
+    assert roster.fitting(15).tolist() == [2]
+    assert roster.is_member(1)
+    roster.avoid([])
+    assert roster.present.tolist() == [0, 1, 2]
+    roster.avoid(["a", "b", "c"])
+    assert roster.present.tolist() == [0, 1, 2]

@@ -9,6 +9,7 @@ Thorup and Zadimoghaddam, 2018, on consistent hashing with bounded loads).
 import itertools
 from bisect import bisect
 from collections.abc import Callable, Sequence
+from math import inf
 
 import numpy as np
 import xxhash
@@ -111,15 +112,15 @@ class ConsistentHash:
             )
         self._load.expect_new(request)
         point = xxhash.xxh3_64_intdigest(_name(request, self._n_pages))
-        at = bisect(self._ring, (point, -1)) % len(self._ring)
-        slot = self._ring[at][1]
+        at = bisect(self._ring, (point, -1))
+        counts, most = self._load.counts, inf
         if request.session is None:
-            counts = self._load.counts
-            most = LOAD_FACTOR * counts[self._load.roster.present].mean() + 1
             # Who has the fewest is never full, so this ends.
-            while counts[slot] > most:
-                at = (at + 1) % len(self._ring)
-                slot = self._ring[at][1]
+            most = LOAD_FACTOR * counts[self._load.roster.present].mean() + 1
+        offered = set(self._load.roster.present.tolist()) if request.avoid else None
+        for _, slot in itertools.chain(self._ring[at:], self._ring):
+            if counts[slot] <= most and (offered is None or slot in offered):
+                break
         return self._load.send(request, slot)
 
     def observe(self, outcome: Outcome, now: float) -> None:

@@ -122,6 +122,7 @@ class LearnedGreedy:
     def choose(self, request: Request, workers: Sequence[Worker], now: float) -> Worker:
         """Return the worker where the request costs the least time."""
         self._update(workers)
+        self._roster.avoid(request.avoid)
         if self._queues.ticket(request.id) is not None:
             raise ValueError(f"expected a request not in flight, got id {request.id} again")
         hashes: list[int] = np.frombuffer(request.key, "<u8").tolist()

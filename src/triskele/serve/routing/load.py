@@ -41,13 +41,13 @@ class InFlight:
         return joined, left
 
     def expect_new(self, request: Request) -> None:
-        """Raise ``ValueError`` if a request is in flight already."""
+        """Offer whom a request does not avoid; ``ValueError`` if it is in flight already."""
+        self.roster.avoid(request.avoid)
         if request.id in self._slots:
             raise ValueError(f"expected a request not in flight, got id {request.id} again")
 
     def send(self, request: Request, slot: int) -> Worker:
         """Count a request as on its way to a slot, and return the worker there."""
-        self.expect_new(request)
         self._slots[request.id] = slot
         self.counts[slot] += 1
         return self.roster.worker(slot)
@@ -72,4 +72,4 @@ class InFlight:
         """Assert what must always hold; for tests."""
         slots = list(self._slots.values())
         assert np.array_equal(self.counts, np.bincount(slots, minlength=len(self.counts)))
-        assert set(slots) <= set(self.roster.present.tolist())
+        assert all(map(self.roster.is_member, slots))

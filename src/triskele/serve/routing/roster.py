@@ -26,7 +26,8 @@ class Roster:
     Attributes
     ----------
     present
-        Slots of the workers that may be chosen now, in the order in which they were given.
+        Slots of the workers that may be chosen now, in the order in which they were given; fewer
+        while some are avoided.
     mask
         The same as bits of one integer.
     reused
@@ -46,6 +47,7 @@ class Roster:
         self._capacities: Capacities = np.empty(0)
         self._least = inf
         self._is_deserted = True
+        self._is_narrowed = False
 
     def __len__(self) -> int:
         """Return how many slots there are, those of absent workers included."""
@@ -79,12 +81,20 @@ class Roster:
         self._absent.update(dict.fromkeys(sorted(self._slots[name] for name in gone)))
         self._workers, self._is_deserted = workers, False
         self._by_slot = {self._slots[worker.name]: worker for worker in workers}
-        self.present = np.fromiter(self._by_slot, dtype=np.intp)
-        self.mask = sum(1 << slot for slot in self._by_slot)
-        pages = (inf if worker.n_pages is None else worker.n_pages for worker in workers)
-        self._capacities = np.fromiter(pages, dtype=np.float64)
-        self._least = float(self._capacities.min())
+        self._offer(list(self._by_slot))
         return [w for w in workers if w.name not in stayed], sorted(before.keys() - stayed)
+
+    def avoid(self, names: Sequence[str]) -> None:
+        """Offer the workers of the last :meth:`update` but these, or all if none would be left."""
+        if not names and not self._is_narrowed:
+            return
+        slots = [slot for slot, worker in self._by_slot.items() if worker.name not in names]
+        self._offer(slots or list(self._by_slot))
+        self._is_narrowed = len(self.present) < len(self._by_slot)
+
+    def is_member(self, slot: int) -> bool:
+        """Tell whether the worker of a slot is present, avoided or not."""
+        return slot in self._by_slot
 
     def recall(self, names: Sequence[str]) -> None:
         """Give slots to workers of an earlier time, in order; none of them is present."""
@@ -111,6 +121,14 @@ class Roster:
     def worker(self, slot: int) -> Worker:
         """Return the worker that is present at a slot."""
         return self._by_slot[slot]
+
+    def _offer(self, slots: list[int]) -> None:
+        self.present = np.array(slots, dtype=np.intp)
+        self.mask = sum(1 << slot for slot in slots)
+        pages = (self._by_slot[slot].n_pages for slot in slots)
+        self._capacities = np.array([inf if each is None else each for each in pages])
+        self._least = float(self._capacities.min())
+        self._is_narrowed = False
 
     def _give_slots(self, names: Sequence[str]) -> None:
         self.reused = []

@@ -31,6 +31,8 @@ class Request:
         What ties the requests of one conversation together, if the caller says.
     kind
         The class of the prompt, whose answers are expected to be about equally long.
+    avoid
+        Names of workers that have failed at it: chosen only if there is no other.
     """
 
     id: int
@@ -39,6 +41,7 @@ class Request:
     n_output: int | None = None
     session: str | None = None
     kind: str = ""
+    avoid: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
