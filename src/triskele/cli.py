@@ -25,6 +25,11 @@ FAILED, INTERRUPTED = 1, 130
 
 COMMANDS = {
     "train": Command("triskele.train.__main__", "main", "Pretrain a language model from text."),
+    "serve": Command(
+        "triskele.serve.__main__",
+        "main",
+        "Put an OpenAI-compatible gateway before LLM workers, or serve a checkpoint.",
+    ),
     "simulate": Command(
         "triskele.serve.simulate.__main__",
         "main",
@@ -102,6 +107,7 @@ def _usage() -> str:
             "",
             "  triskele demo --out demo",
             "  triskele train --data book.txt --out run",
+            "  triskele serve --upstream http://127.0.0.1:8001 --upstream http://127.0.0.1:8002",
             "  triskele simulate --workload gsp --compare cache-aware round-robin",
             "  triskele evaluate report votes.jsonl --out report.html",
             "",

@@ -230,7 +230,10 @@ class Events(RuleBasedStateMachine):
         name = self.in_flight[number]
         self._end(number)
         done = finished(number, name, latency, n_output)
-        self._observe(failed(number, name, latency) if is_lost else done)
+        lost = failed(number, name, latency)
+        if n_output == 0:
+            lost = replace(lost, phase=Phase.CANCELLED)
+        self._observe(lost if is_lost else done)
 
     @rule(data=st.data(), tell=st.sampled_from([first_token, finished, failed]))
     def tell_of_a_request_not_in_flight(self, data: st.DataObject, tell: object) -> None:

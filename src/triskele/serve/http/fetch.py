@@ -36,12 +36,11 @@ class _Collected:
 
     def on_body(self, data: bytes) -> None:
         self._n_left -= len(data)
-        if self._n_left >= 0:
-            self._pieces.append(data)
-
-    def whole(self) -> Response:
         if self._n_left < 0:
             raise BrokenOff("the answer is longer than it may be")
+        self._pieces.append(data)
+
+    def whole(self) -> Response:
         self.response.body = b"".join(self._pieces)
         return self.response
 
@@ -49,7 +48,13 @@ class _Collected:
 def request_head(
     origin: Origin, method: str, target: str, *, headers: Sequence[tuple[bytes, bytes]], length: int
 ) -> bytes:
-    """Return the head of a request to an origin; ``headers`` without those that frame it."""
+    """Return the head of a request to an origin; ``headers`` without those that frame it.
+
+    Raises
+    ------
+    ValueError
+        When a line has a line break of its own.
+    """
     lines = [
         f"{method} {origin.prefix}{target} HTTP/1.1\r\n".encode("ascii"),
         b"host: %b\r\n" % origin.host_header,
@@ -58,7 +63,10 @@ def request_head(
     if length or method not in ("GET", "HEAD", "DELETE"):
         lines.append(b"content-length: %d\r\n" % length)
     lines.append(b"\r\n")
-    return b"".join(lines)
+    head = b"".join(lines)
+    if not head.count(b"\r") == head.count(b"\n") == len(lines):
+        raise ValueError("expected a target and fields without line breaks")
+    return head
 
 
 async def fetch(

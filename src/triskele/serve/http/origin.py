@@ -49,6 +49,8 @@ class Origin:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"expected a URL like http://host:port, got {url!r}")
+        if not url.isprintable() or " " in url or not parts.path.isascii():
+            raise ValueError(f"expected a URL of printable characters, got {url!r}")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("expected a URL without user, password, query or fragment")
         is_plain = parts.scheme == "http"
@@ -65,8 +67,9 @@ class Origin:
     async def exchange(self, head: bytes, body: bytes, answer: Answer) -> None:
         """Send a request and tell the answer to ``answer``; returns when it is whole.
 
-        An idle connection that the upstream has closed in the meantime is replaced. Cancelling
-        closes the connection, by which the upstream learns that nobody waits any more.
+        An idle connection that the upstream turns out to have closed is replaced by a fresh one,
+        once. Cancelling closes the connection, by which the upstream learns that nobody waits any
+        more, and so does an error of ``answer``, which is raised.
 
         Parameters
         ----------
@@ -82,23 +85,21 @@ class Origin:
         BrokenOff
             When the answer is not whole; some of it may have been told.
         """
+        kept = self._take()
+        connection = kept or await self._connect()
         while True:
-            connection = await self._connection()
-            was_fresh = connection.is_fresh
             try:
                 await connection.send(head, body, answer)
             except BrokenOff:
-                if was_fresh or connection.has_answered:
+                if connection is not kept or connection.has_answered:
                     raise
-                continue
+                connection = await self._connect()
             except asyncio.CancelledError:
                 connection.close()
                 raise
-            if connection.is_usable and len(self._idle) < self._n_idle:
-                self._idle.append(connection)
             else:
-                connection.close()
-            return
+                self._give_back(connection)
+                return
 
     def close(self) -> None:
         """Close the connections that are idle; those in use close when their answers are whole."""
@@ -106,11 +107,26 @@ class Origin:
         while self._idle:
             self._idle.pop().close()
 
-    async def _connection(self) -> UpstreamConnection:
+    def _take(self) -> UpstreamConnection | None:
         while self._idle:
             connection = self._idle.pop()
             if connection.is_usable:
                 return connection
+        return None
+
+    def _give_back(self, connection: UpstreamConnection) -> None:
+        if not connection.is_usable:
+            connection.close()
+            return
+        if len(self._idle) >= self._n_idle:
+            # Those that the upstream has closed take no place.
+            self._idle = deque(each for each in self._idle if each.is_usable)
+        if len(self._idle) < self._n_idle:
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    async def _connect(self) -> UpstreamConnection:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._connect_seconds):
@@ -119,6 +135,7 @@ class Origin:
                 )
         except TimeoutError:
             raise Unreachable(f"no connection within {self._connect_seconds:g} s") from None
-        except OSError as error:
-            raise Unreachable(f"no connection: {error.strerror or error}") from error
+        except (OSError, UnicodeError) as error:
+            # A host name that cannot be encoded is one that cannot be found.
+            raise Unreachable(f"no connection: {getattr(error, 'strerror', 0) or error}") from error
         return connection

@@ -95,7 +95,13 @@ class Reply:
     def send(
         self, status: int, body: bytes, *, content_type: bytes = JSON, headers: Fields = ()
     ) -> None:
-        """Send a whole answer."""
+        """Send a whole answer.
+
+        Raises
+        ------
+        ValueError
+            When the answer has started, or a field has a line break.
+        """
         head = self._head(status, [*headers, (b"content-type", content_type)], len(body))
         self.n_bytes = len(body)
         self._write(head if self._is_mute or status in BODILESS else head + body)
@@ -110,6 +116,11 @@ class Reply:
             Of the answer, without those that frame it.
         length
             Bytes of the body; ``None`` if they are not known, and it goes out in chunks.
+
+        Raises
+        ------
+        ValueError
+            When the answer has started, or a field has a line break.
         """
         self._is_mute = self._is_mute or status in BODILESS
         self._write(self._head(status, headers, length))
@@ -126,17 +137,25 @@ class Reply:
             raise ValueError("expected an answer that has started and not ended")
         if not data:
             return
-        self.n_bytes += len(data)
+        size = len(data)
         if self._left is not None:
-            self._left -= len(data)
-            if self._left < 0:
+            if size > self._left:
                 raise ValueError("expected no more bytes than were announced")
-        if self._is_mute:
-            return
-        self._write(b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data)
+            self._left -= size
+        self.n_bytes += size
+        if not self._is_mute and not self.is_gone:
+            self._transport.write(b"%x\r\n%b\r\n" % (size, data) if self._is_chunked else data)
 
     def end(self) -> None:
-        """Close the answer; a body shorter than announced ends the connection as well."""
+        """Close the answer; a body shorter than announced ends the connection as well.
+
+        Raises
+        ------
+        ValueError
+            When the answer has not started or has ended.
+        """
+        if self.status is None or self.is_ended:
+            raise ValueError("expected an answer that has started and not ended")
         if self._is_chunked and not self._is_mute:
             self._write(b"0\r\n\r\n")
         if self._left and not self._is_mute:
@@ -171,7 +190,6 @@ class Reply:
     def _head(self, status: int, headers: Fields, length: int | None) -> bytes:
         if self.status is not None:
             raise ValueError("expected an answer that has not started")
-        self.status = status
         lines = [STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
         lines += [b"%b: %b\r\n" % field for field in headers]
         if status not in BODILESS:
@@ -188,7 +206,11 @@ class Reply:
         elif self._is_old:
             lines.append(b"connection: keep-alive\r\n")
         lines.append(b"\r\n")
-        return b"".join(lines)
+        head = b"".join(lines)
+        if not head.count(b"\r") == head.count(b"\n") == len(lines):
+            raise ValueError("expected fields without line breaks")
+        self.status = status
+        return head
 
     def _write(self, data: bytes) -> None:
         if not self.is_gone:

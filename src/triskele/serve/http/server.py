@@ -10,6 +10,8 @@ from triskele.serve.http.limits import Limits
 # How often connections are looked over for one that took too long.
 WATCH_SECONDS = 0.5
 BACKLOG = 2048
+# How often a drain looks whether all is served.
+DRAIN_SECONDS = 0.02
 
 
 class HttpServer:
@@ -79,10 +81,11 @@ class HttpServer:
         self._listener.close()
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
-        for connection in list(self._connections):
-            connection.close_when_idle()
         while self._connections and loop.time() < until:
-            await asyncio.sleep(0.01)
+            # Each time again: some had been accepted, and were not yet here.
+            for connection in list(self._connections):
+                connection.close_when_idle()
+            await asyncio.sleep(DRAIN_SECONDS)
         is_served = not self._connections
         for connection in list(self._connections):
             connection.abort()

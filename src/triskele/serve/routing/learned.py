@@ -173,7 +173,7 @@ class LearnedGreedy:
             self._model.learn_answer(ticket, outcome, now)
             if outcome.n_output is not None:
                 self._lengths.observe(ticket.kind, outcome.n_output)
-        elif ticket.first_token is None:
+        elif outcome.phase is Phase.FAILED and ticket.first_token is None:
             self._failures.add(ticket.slot, ticket.latency, now)
         self._queues.end(outcome.request_id, now)
 

@@ -66,6 +66,7 @@ class Phase(Enum):
     FIRST_TOKEN = "first token"
     FINISHED = "finished"
     FAILED = "failed"
+    CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,8 @@ class Outcome:
     request_id, worker
         Which request, and the name of the worker that had it.
     phase
-        ``FIRST_TOKEN``, then ``FINISHED``; or ``FAILED`` at any time, and nothing after it.
+        ``FIRST_TOKEN``, then ``FINISHED``; or at any time ``FAILED``, by the worker's fault, or
+        ``CANCELLED``, by nobody's, and nothing after it.
     latency
         Seconds since the request was routed.
     n_cached

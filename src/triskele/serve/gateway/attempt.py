@@ -1,0 +1,163 @@
+"""A request at one worker: everybody who has to hear of its fate hears of it here.
+
+The router learns of the choice's outcome, the worker's health of faults, the tally of tokens. A
+client that goes away is nobody's fault; a worker that answers 429 is full, not broken.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from triskele.serve.gateway.fleet import Fleet, Pool
+from triskele.serve.gateway.health import Fault
+from triskele.serve.gateway.journey import Journey, Stop
+from triskele.serve.gateway.relay import Relay
+from triskele.serve.http import Unreachable, UpstreamError
+from triskele.serve.routing import Outcome, Phase, Request
+
+SERVER_ERROR = 500
+
+
+class Attempt:
+    """One request at one worker; choosing the worker is its beginning.
+
+    Parameters
+    ----------
+    journey
+        What is attempted.
+    request
+        As the router sees it.
+    fleet, pool
+        Of the worker; one must be offered.
+    now
+        The clock.
+
+    Attributes
+    ----------
+    member
+        The worker.
+    """
+
+    def __init__(
+        self,
+        journey: Journey,
+        request: Request,
+        fleet: Fleet,
+        pool: Pool,
+        *,
+        now: Callable[[], float],
+    ) -> None:
+        self._journey = journey
+        self._request = request
+        self._fleet = fleet
+        self._router = pool.router
+        self._now = now
+        self._began = now()
+        self.member = pool.choose(request, self._began)
+        self._ticket = self.member.health.sent()
+        self.member.tally.n_requests += 1
+        self.member.exchanges.add(journey)
+        journey.worker = self.member.name
+        journey.predicted = pool.predicted(request.id)
+
+    async def run(self, head: bytes, body: bytes, relay: Relay) -> bool:
+        """Send the request and relay the answer.
+
+        Returns
+        -------
+        bool
+            Whether the client has its answer, whole or broken off; else another worker may be
+            asked.
+        """
+        journey = self._journey
+        try:
+            await self.member.origin.exchange(head, body, relay)
+        except UpstreamError as error:
+            fault = Fault.REFUSED if isinstance(error, Unreachable) else Fault.RESET
+            self._fail(fault, str(error))
+            return self._break_off()
+        except asyncio.CancelledError:
+            if journey.stop is Stop.ABANDONED:
+                journey.stopped()
+                self._fail(None, "the worker does not answer")
+                return self._break_off()
+            if journey.stop is Stop.EXPIRED and relay.status is None:
+                self._fail(Fault.TIMEOUT, "no answer in time")
+            else:
+                self._tell(Phase.CANCELLED)
+                self.member.health.released(self._ticket)
+            raise
+        finally:
+            self.member.exchanges.discard(journey)
+        return self._end(relay)
+
+    def first_event(self) -> None:
+        """Hear that the first event has been sent on."""
+        self._journey.first_event = self._now()
+        self.member.health.succeeded(self._ticket, self._now())
+        self._fleet.look(self.member)
+        self._tell(Phase.FIRST_TOKEN)
+
+    def _end(self, relay: Relay) -> bool:
+        """Take a whole answer."""
+        assert relay.status is not None
+        journey = self._journey
+        if relay.status >= SERVER_ERROR:
+            self._fail(Fault.STATUS, f"it answered {relay.status}")
+        elif relay.status == 200:
+            self._finish(relay)
+            journey.outcome = "finished"
+        else:
+            # Too full, or the client's own fault: nothing to learn about speed.
+            self._tell(Phase.CANCELLED)
+            self.member.health.succeeded(self._ticket, self._now())
+            self._fleet.look(self.member)
+            journey.outcome, journey.error = "failed", f"it answered {relay.status}"
+        if relay.is_kept:
+            return False
+        journey.reply.end()
+        return True
+
+    def _finish(self, relay: Relay) -> None:
+        """Learn from a good answer."""
+        usage, tally = relay.usage(), self.member.tally
+        self._journey.usage = usage
+        self.member.health.succeeded(self._ticket, self._now())
+        self._fleet.look(self.member)
+        if usage.n_prompt is not None and usage.n_cached is not None:
+            tally.n_prompt += usage.n_prompt
+            tally.n_cached += usage.n_cached
+        tally.n_output += usage.n_output or 0
+        self._tell(Phase.FINISHED)
+
+    def _fail(self, fault: Fault | None, error: str) -> None:
+        self._journey.outcome, self._journey.error = "failed", error
+        self._tell(Phase.FAILED)
+        if fault is None:
+            # Its health is known already.
+            self.member.tally.n_failures += 1
+        else:
+            self._fleet.failed(self.member, self._ticket, fault, self._now(), error)
+
+    def _break_off(self) -> bool:
+        """End an answer that cannot be made whole; a client that has none of it lost nothing."""
+        if not self._journey.reply.started:
+            return False
+        self._journey.reply.abort()
+        return True
+
+    def _tell(self, phase: Phase) -> None:
+        """Tell the router."""
+        now, usage, request = self._now(), self._journey.usage, self._request
+        n_cached = None
+        if usage.n_cached is not None and usage.n_prompt:
+            # Its tokens are not the router's: the share is what both agree on.
+            n_cached = round(request.n_prompt * min(1.0, usage.n_cached / usage.n_prompt))
+        outcome = Outcome(
+            request.id,
+            self.member.name,
+            phase,
+            max(0.0, now - self._began),
+            n_cached=n_cached,
+            n_output=usage.n_output,
+        )
+        self._router.observe(outcome, now)

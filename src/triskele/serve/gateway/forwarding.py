@@ -1,0 +1,285 @@
+"""From a client's request to a worker's answer: the path that every completion takes.
+
+Let in, choose a worker, send, relay. A worker that fails before the client has a single byte is
+replaced by another, up to a number of attempts; after the first byte an answer that breaks off is
+broken off to the client as well, never patched. A client that goes away cancels all of it, which
+closes the connection to the worker.
+"""
+
+import asyncio
+import itertools
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from triskele.serve.gateway.access import Access
+from triskele.serve.gateway.admission import Admission, Overloaded
+from triskele.serve.gateway.attempt import Attempt
+from triskele.serve.gateway.fleet import Fleet, Pool
+from triskele.serve.gateway.journey import Journey
+from triskele.serve.gateway.member import Member
+from triskele.serve.gateway.prompt import MalformedBody, Prompt, read_prompt
+from triskele.serve.gateway.refusal import Refusal
+from triskele.serve.gateway.relay import HOP_BY_HOP, Relay
+from triskele.serve.http import HttpRequest, Reply
+from triskele.serve.routing import Request
+
+# Fields of a request that are the gateway's own business.
+OWN_FIELDS = HOP_BY_HOP | {b"accept-encoding", b"expect", b"host", b"x-request-id"}
+SESSION = b"x-session-id"
+EXPLAIN = b"x-triskele-explain"
+REQUEST_ID_LENGTH = 128
+# How often a request that finds no worker looks again.
+LOOK_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forwarding:
+    """How requests are forwarded.
+
+    Attributes
+    ----------
+    n_attempts
+        Most workers that a request is sent to, one after the other.
+    request_seconds
+        Longest time from a request's arrival to the end of its answer.
+    worker_seconds
+        How long a request waits for a worker to return when there is none.
+    page_size
+        Tokens per page of the routers' keys; a token is four bytes of text.
+    """
+
+    n_attempts: int = 3
+    request_seconds: float = 600.0
+    worker_seconds: float = 10.0
+    page_size: int = 64
+
+    def __post_init__(self) -> None:
+        """Refuse what would serve nothing."""
+        if self.n_attempts < 1 or self.page_size < 1:
+            raise ValueError(f"expected at least one attempt and one token per page, got {self}")
+        if not (self.request_seconds > 0 and self.worker_seconds >= 0):
+            raise ValueError(f"expected seconds above 0, got {self}")
+
+
+class Forwarder:
+    """Forwards completions.
+
+    Parameters
+    ----------
+    fleet, access, admission
+        Where to, who may, and how many at once.
+    settings
+        How.
+    policy
+        Returns the name of the policy that routes now.
+    ended
+        Called with every journey at its end.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        access: Access,
+        admission: Admission,
+        *,
+        settings: Forwarding,
+        policy: Callable[[], str],
+        ended: Callable[[Journey], None],
+    ) -> None:
+        self.journeys: set[Journey] = set()
+        self._fleet = fleet
+        self._access = access
+        self._admission = admission
+        self._settings = settings
+        self._policy = policy
+        self._ended = ended
+        self._now = asyncio.get_running_loop().time
+        self._numbers = itertools.count(1)
+        self._prefix = secrets.token_hex(4)
+
+    def expire(self, now: float) -> None:
+        """Stop the journeys whose time is over."""
+        for journey in [each for each in self.journeys if each.deadline <= now]:
+            journey.expire()
+
+    async def __call__(self, request: HttpRequest, reply: Reply) -> None:
+        """Serve a request."""
+        now = self._now()
+        number = next(self._numbers)
+        journey = Journey(
+            _request_id(request) or f"{self._prefix}-{number:x}",
+            request.path,
+            reply,
+            accepted=now,
+            wall=time.time(),
+            deadline=now + self._settings.request_seconds,
+        )
+        self.journeys.add(journey)
+        try:
+            await self._serve(request, journey, number)
+        except Refusal as refusal:
+            journey.outcome = "refused" if journey.worker is None else "failed"
+            journey.error = refusal.message
+            refusal.send(reply, headers=_own_headers(journey))
+        except asyncio.CancelledError:
+            if journey.stopped() is None:
+                journey.outcome = "cancelled"
+                raise
+            self._give_up(journey)
+        finally:
+            self.journeys.discard(journey)
+            self._ended(journey)
+
+    async def _serve(self, request: HttpRequest, journey: Journey, number: int) -> None:
+        access, settings = self._access, self._settings
+        key = access.identify(request)
+        journey.key_name = None if key is None else key.name
+        session = request.header(SESSION)
+        try:
+            prompt = journey.prompt = read_prompt(
+                request.body,
+                endpoint=request.path,
+                page_size=settings.page_size,
+                session=None if session is None else session.decode("latin-1"),
+            )
+        except MalformedBody as error:
+            raise Refusal(400, str(error), code="malformed_body") from None
+        pool, model = self._pool(prompt)
+        access.admit(key, prompt.n_tokens, self._now())
+        if not self._admission.enter():
+            try:
+                await self._admission.wait()
+            except Overloaded as error:
+                raise Refusal(
+                    429, str(error), code="overloaded", retry_after=error.seconds
+                ) from None
+        try:
+            await self._attempt(request, journey, prompt, pool, model, number)
+        finally:
+            self._admission.leave()
+            access.charge(key, journey.usage.n_output or 0, self._now())
+
+    def _pool(self, prompt: Prompt) -> tuple[Pool, str]:
+        """Return who serves the model that is asked for."""
+        fleet = self._fleet
+        model = prompt.model
+        if model is None:
+            served = fleet.models()
+            if len(served) != 1:
+                raise Refusal(400, "expected a model by name in the body", code="model_missing")
+            (model,) = served
+        pool = fleet.pool(model)
+        if pool is not None:
+            return pool, model
+        if not fleet.models():
+            raise Refusal(503, "no worker is ready yet", code="no_worker", retry_after=1.0)
+        raise Refusal(404, f"the model {model!r} does not exist", code="model_not_found")
+
+    async def _attempt(
+        self,
+        request: HttpRequest,
+        journey: Journey,
+        prompt: Prompt,
+        pool: Pool,
+        model: str,
+        number: int,
+    ) -> None:
+        """Try workers until one answers, or none is left."""
+        tried: tuple[str, ...] = ()
+        kept: Relay | None = None
+        is_explained = request.header(EXPLAIN) is not None
+        for n_left in range(self._settings.n_attempts - 1, -1, -1):
+            if not await self._worker_is_there(pool, model):
+                break
+            if kept is not None and pool.n_usable(model) <= len(tried):
+                # The others have tried, and their answers are as good as another.
+                break
+            journey.policy = self._policy()
+            asked = Request(
+                number,
+                prompt.key,
+                n_prompt=prompt.n_tokens,
+                n_output=prompt.n_output,
+                session=prompt.session,
+                kind=prompt.kind,
+                avoid=(*tried, *pool.avoided(model)),
+            )
+            attempt = Attempt(journey, asked, self._fleet, pool, now=self._now)
+            relay = Relay(
+                journey.reply,
+                own_headers=_own_headers(journey, is_explained=is_explained),
+                now=self._now,
+                first_event=attempt.first_event,
+                keeps_errors=n_left > 0,
+            )
+            head = self._head(request, journey, attempt.member)
+            if await attempt.run(head, request.body, relay):
+                return
+            kept = relay if relay.is_kept else kept
+            tried = (*tried, attempt.member.name)
+        journey.n_retries = max(0, len(tried) - 1)
+        if kept is None:
+            reason = journey.error or "none is ready"
+            raise Refusal(
+                503, f"no worker could answer: {reason}", code="no_worker", retry_after=1.0
+            )
+        kept.pass_on()
+        journey.outcome = "failed"
+
+    async def _worker_is_there(self, pool: Pool, model: str) -> bool:
+        """Wait for a worker to return, if there is none."""
+        until = self._now() + self._settings.worker_seconds
+        while pool.n_usable(model) < 1:
+            if self._now() >= until:
+                return False
+            await asyncio.sleep(LOOK_SECONDS)
+        return True
+
+    def _head(self, request: HttpRequest, journey: Journey, member: Member) -> bytes:
+        """Return the head of the request to a worker."""
+        hides = member.has_credential or not self._access.is_open
+        lines = [member.head(request.target)]
+        lines += [
+            b"%b: %b\r\n" % field
+            for field in request.headers
+            if field[0] not in OWN_FIELDS and not (hides and field[0] == b"authorization")
+        ]
+        lines.append(
+            b"x-request-id: %b\r\ncontent-length: %d\r\n\r\n"
+            % (journey.id.encode(), len(request.body))
+        )
+        return b"".join(lines)
+
+    def _give_up(self, journey: Journey) -> None:
+        """Answer a request whose time is over."""
+        journey.outcome, journey.error = "failed", "its time was over"
+        if journey.reply.started:
+            journey.reply.abort()
+            return
+        seconds = self._settings.request_seconds
+        refusal = Refusal(504, f"no answer within {seconds:g} seconds", code="timeout")
+        refusal.send(journey.reply, headers=_own_headers(journey))
+
+
+def _own_headers(journey: Journey, *, is_explained: bool = False) -> list[tuple[bytes, bytes]]:
+    """Return the fields that the gateway adds to an answer."""
+    fields = [(b"x-request-id", journey.id.encode())]
+    if is_explained and journey.worker is not None:
+        fields.append((b"x-triskele-worker", journey.worker.encode()))
+        if journey.predicted is not None:
+            ttft, latency = journey.predicted
+            fields.append((b"x-triskele-predicted-ttft", b"%.6f" % ttft))
+            fields.append((b"x-triskele-predicted-latency", b"%.6f" % latency))
+    return fields
+
+
+def _request_id(request: HttpRequest) -> str | None:
+    """Return the identifier that a client gives its request, if it is fit to be passed on."""
+    given = request.header(b"x-request-id")
+    if given is None or not 0 < len(given) <= REQUEST_ID_LENGTH:
+        return None
+    return (
+        given.decode("ascii") if given.isascii() and given.decode("ascii").isprintable() else None
+    )

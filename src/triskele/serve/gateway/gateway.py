@@ -1,0 +1,325 @@
+"""The gateway: every part of it put together, and its life from start to drain."""
+
+import asyncio
+import logging
+import random
+import ssl as tls
+import time
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from triskele import __version__
+from triskele.serve.gateway.access import Access
+from triskele.serve.gateway.administration import Administration, is_loopback
+from triskele.serve.gateway.admission import Admission
+from triskele.serve.gateway.fleet import Fleet
+from triskele.serve.gateway.forwarding import Forwarder
+from triskele.serve.gateway.health import Health
+from triskele.serve.gateway.journey import Journey
+from triskele.serve.gateway.keys import Keys
+from triskele.serve.gateway.learned import load_learned, save_learned
+from triskele.serve.gateway.member import Member
+from triskele.serve.gateway.metrics import Metrics
+from triskele.serve.gateway.overview import Overview
+from triskele.serve.gateway.pages import Pages
+from triskele.serve.gateway.probing import Prober
+from triskele.serve.gateway.settings import Settings
+from triskele.serve.gateway.statistics import Statistics
+from triskele.serve.http import HttpServer, Origin
+from triskele.serve.journal import Journal, Record
+from triskele.serve.routing import Router
+from triskele.serve.routing.named import ROUTERS, Policy
+
+TICK_SECONDS = 0.25
+SECOND = 1.0
+SAVE_SECONDS = 60.0
+GONE = 499
+
+logger = logging.getLogger(__name__)
+
+
+class Gateway:
+    """One OpenAI-compatible address before many workers.
+
+    Made inside a running event loop.
+
+    Parameters
+    ----------
+    settings
+        How it works.
+    keys
+        Returns the API keys that are valid now; ``None`` where everybody may.
+    journal
+        Takes a record of every request; ``None`` for none.
+    admin_token
+        Opens the admin API beyond this machine.
+    credential
+        The authorization of workers that are added.
+    learned
+        Where what the routers learn is kept over restarts; ``None`` for nowhere.
+
+    Examples
+    --------
+    >>> gateway = Gateway(Settings())
+    >>> gateway.add("http://127.0.0.1:8001")
+    >>> await gateway.start("127.0.0.1", 8000)
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        keys: Callable[[], Keys | None] = lambda: None,
+        journal: Journal | None = None,
+        admin_token: str | None = None,
+        credential: str | None = None,
+        learned: Path | None = None,
+    ) -> None:
+        self._settings = settings
+        self._policy = settings.policy
+        self._journal = journal
+        self._admin_token = admin_token
+        self._credential = credential
+        self._learned = learned
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+        self._rng = random.Random()
+        self._is_draining = False
+        self._tasks: list[asyncio.Task[None]] = []
+        self._listed: list[str] = []
+        queueing, forwarding = settings.queueing, settings.forwarding
+        self._admission = Admission(
+            n_queued=queueing.n_queued, queue_seconds=queueing.queue_seconds
+        )
+        self.fleet = Fleet(self._make_router, self._resize)
+        self.statistics = Statistics()
+        self._access = Access(keys)
+        self._forwarder = Forwarder(
+            self.fleet,
+            self._access,
+            self._admission,
+            settings=forwarding,
+            policy=lambda: self._policy.router,
+            ended=self._ended,
+        )
+        self._overview = Overview(
+            self.fleet, self._admission, self.statistics, page_size=forwarding.page_size
+        )
+        self._prober = Prober(
+            self.fleet, settings.probing, page_size=forwarding.page_size, now=self._loop.time
+        )
+        if learned is not None:
+            self.fleet.remember(load_learned(learned, self._policy.label))
+        self._server: HttpServer | None = None
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        assert self._server is not None
+        return self._server.port
+
+    async def start(self, host: str, port: int, *, ssl: tls.SSLContext | None = None) -> None:
+        """Listen, and look after the workers; port 0 takes a free one.
+
+        Raises
+        ------
+        OSError
+            When the address cannot be listened on.
+        """
+        administration = Administration(
+            self,
+            describe=self._describe,
+            token=self._admin_token,
+            is_local=is_loopback(host),
+            allowed=(*self._listed, *self._settings.allow_upstream),
+        )
+        journal = self._journal
+        n_dropped = None if journal is None else lambda: journal.n_dropped
+        pages = Pages(
+            self._forwarder,
+            administration,
+            self.fleet,
+            Metrics(self.fleet, self._admission, self.statistics, n_dropped=n_dropped),
+            self._access,
+            is_draining=lambda: self._is_draining,
+            version=__version__,
+        )
+        self._server = HttpServer(pages, limits=self._settings.limits)
+        await self._server.start(host, port, ssl=ssl)
+        self._tasks = [
+            self._loop.create_task(self._prober.run()),
+            self._loop.create_task(self._tick()),
+        ]
+
+    async def ready(self, *, n_workers: int = 1, seconds: float = 60.0) -> None:
+        """Wait until so many workers may be used.
+
+        Raises
+        ------
+        TimeoutError
+            When that takes too long.
+        """
+        async with asyncio.timeout(seconds):
+            while self.fleet.n_usable < n_workers:
+                await asyncio.sleep(0.01)
+
+    async def drain(self, seconds: float) -> bool:
+        """Take no new connections, finish what is here for ``seconds``, then stop.
+
+        Returns
+        -------
+        bool
+            Whether every request was finished.
+        """
+        self._is_draining = True
+        assert self._server is not None
+        is_served = await self._server.drain(seconds)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._save()
+        for member in self.fleet:
+            member.origin.close()
+        return is_served
+
+    # What the admin API may do.
+
+    def status(self) -> dict[str, object]:
+        """Return all that the dashboard shows."""
+        now = self._loop.time()
+        everything = self._overview.everything(now=now, wall=time.time())
+        return {
+            "policy": self._policy.router,
+            "policies": list(ROUTERS),
+            "uptime": now - self._began,
+            "version": __version__,
+            **everything,
+        }
+
+    def add(self, url: str, name: str | None = None) -> Member:
+        """List a worker; it is used once it has been found well.
+
+        Raises
+        ------
+        ValueError
+            When the URL is none, or it or the name is listed already.
+        """
+        origin = Origin(url)
+        parts = urlsplit(origin.url)
+        address = f"{parts.hostname}:{parts.port or (80 if parts.scheme == 'http' else 443)}"
+        health = Health(rng=self._rng, now=self._loop.time(), patience=self._settings.patience)
+        member = Member(
+            name or parts.netloc + parts.path, origin, health, credential=self._credential
+        )
+        self.fleet.add(member)
+        self._listed.append(address)
+        return member
+
+    def change(self, name: str, what: str) -> Member:
+        """``drain``, ``resume`` or ``remove`` a worker.
+
+        Raises
+        ------
+        KeyError
+            When there is none of the name.
+        """
+        if what == "remove":
+            member = self.fleet.remove(name)
+            member.origin.close()
+            return member
+        found = self.fleet.get(name)
+        if found is None:
+            raise KeyError(name)
+        now = self._loop.time()
+        if what == "drain":
+            found.health.drain(now)
+        else:
+            found.health.resume(now)
+        self.fleet.look(found)
+        return found
+
+    def switch(self, policy: str) -> None:
+        """Route by another policy from now on.
+
+        Raises
+        ------
+        ValueError
+            When nobody knows it.
+        """
+        self._policy = Policy.parse(policy, eviction=self._policy.eviction)
+        self.fleet.use(self._make_router)
+
+    # The gateway's own.
+
+    def _describe(self, member: Member) -> dict[str, object]:
+        return self._overview.worker(member, now=self._loop.time(), wall=time.time())
+
+    def _make_router(self) -> Router:
+        settings = self._settings
+        return self._policy.route(settings.seed, page_size=settings.forwarding.page_size)
+
+    def _resize(self) -> None:
+        self._admission.resize(self.fleet.n_usable * self._settings.queueing.n_per_worker)
+
+    async def _tick(self) -> None:
+        """Watch over deadlines, close the seconds, save now and then."""
+        last_second = last_save = self._loop.time()
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            now = self._loop.time()
+            self._forwarder.expire(now)
+            if now - last_second >= SECOND:
+                self.statistics.tick(time.time(), now - last_second)
+                last_second = now
+            if now - last_save >= SAVE_SECONDS:
+                self._save()
+                last_save = now
+
+    def _save(self) -> None:
+        if self._learned is None:
+            return
+        try:
+            save_learned(self._learned, self._policy.label, self.fleet.memories())
+        except OSError as error:
+            logger.warning("what was learned is not saved: %s", error)
+
+    def _ended(self, journey: Journey) -> None:
+        """Count a request that has ended, and write it down."""
+        now = self._loop.time()
+        self.statistics.add(journey, now)
+        if self._journal is not None:
+            self._journal.append(self._record(journey, now))
+
+    def _record(self, journey: Journey, now: float) -> Record:
+        prompt, usage, status = journey.prompt, journey.usage, journey.reply.status
+        is_gone = journey.outcome == "cancelled" or status is None
+        predicted = journey.predicted or (None, None)
+        text = None
+        if self._settings.keeps_text and prompt is not None:
+            text = prompt.text.decode("utf-8", "replace")
+        return Record(
+            id=journey.id,
+            time=journey.wall,
+            endpoint=journey.endpoint,
+            model=(prompt.model if prompt is not None else None) or "",
+            worker=journey.worker,
+            policy=journey.policy or self._policy.router,
+            key=journey.key_name,
+            session=None if prompt is None else prompt.session,
+            status=GONE if is_gone or status is None else status,
+            outcome=journey.outcome,
+            error=journey.error,
+            n_retries=journey.n_retries,
+            stream=prompt is not None and prompt.is_stream,
+            n_prompt=usage.n_prompt,
+            n_cached=usage.n_cached,
+            n_output=usage.n_output,
+            predicted_ttft=predicted[0],
+            ttft=None if journey.first_event is None else journey.first_event - journey.accepted,
+            predicted_latency=predicted[1],
+            latency=now - journey.accepted,
+            prompt=text,
+            answer=None,
+            decision=None,
+        )

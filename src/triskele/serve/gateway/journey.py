@@ -1,0 +1,99 @@
+"""One request from its arrival to its end: what the journal will say of it, and how it is stopped.
+
+A journey is stopped from outside in three ways: its client goes away, which cancels its task; its
+time is over; or its worker is given up before it has begun to answer, and another is asked.
+"""
+
+import asyncio
+from enum import Enum, auto
+
+from triskele.serve.gateway.prompt import Prompt
+from triskele.serve.gateway.usage import UNKNOWN, Usage
+from triskele.serve.http import Reply
+
+
+class Stop(Enum):
+    """Why a journey's task was cancelled, where not by its client."""
+
+    EXPIRED = auto()
+    ABANDONED = auto()
+
+
+class Journey:
+    """One request.
+
+    Attributes
+    ----------
+    id
+        As the client, the worker and the journal know it.
+    endpoint
+        The path.
+    accepted, wall
+        When it came, by the loop's clock and by the calendar.
+    deadline
+        When its time is over, by the loop's clock.
+    """
+
+    __slots__ = (
+        "_task",
+        "accepted",
+        "deadline",
+        "endpoint",
+        "error",
+        "first_event",
+        "id",
+        "key_name",
+        "n_retries",
+        "outcome",
+        "policy",
+        "predicted",
+        "prompt",
+        "reply",
+        "stop",
+        "usage",
+        "wall",
+        "worker",
+    )
+
+    def __init__(
+        self, id: str, endpoint: str, reply: Reply, *, accepted: float, wall: float, deadline: float
+    ) -> None:
+        self.id = id
+        self.endpoint = endpoint
+        self.reply = reply
+        self.accepted = accepted
+        self.wall = wall
+        self.deadline = deadline
+        self.key_name: str | None = None
+        self.prompt: Prompt | None = None
+        self.policy = ""
+        self.worker: str | None = None
+        self.n_retries = 0
+        self.predicted: tuple[float, float] | None = None
+        self.first_event: float | None = None
+        self.usage: Usage = UNKNOWN
+        self.outcome = "failed"
+        self.error: str | None = None
+        self.stop: Stop | None = None
+        self._task = asyncio.current_task()
+
+    def expire(self) -> None:
+        """Stop it: its time is over."""
+        self._stop(Stop.EXPIRED)
+
+    def abandon(self) -> None:
+        """Give its worker up, unless the client has some of the answer already."""
+        if not self.reply.started:
+            self._stop(Stop.ABANDONED)
+
+    def stopped(self) -> Stop | None:
+        """Return why the task was cancelled, once; ``None`` if by its client."""
+        reason, self.stop = self.stop, None
+        if reason is not None and self._task is not None:
+            self._task.uncancel()
+        return reason
+
+    def _stop(self, reason: Stop) -> None:
+        if self.stop is None and self._task is not None and not self._task.done():
+            self.stop = reason
+            self._task.cancel()

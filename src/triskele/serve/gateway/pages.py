@@ -1,0 +1,128 @@
+"""Which path leads where: completions to the workers, all else to the gateway's own pages."""
+
+import secrets
+from collections.abc import Callable
+
+import msgspec
+
+from triskele.serve.gateway.access import Access
+from triskele.serve.gateway.administration import PREFIX, Administration
+from triskele.serve.gateway.dashboard import CONTENT_TYPE as HTML
+from triskele.serve.gateway.dashboard import Dashboard
+from triskele.serve.gateway.fleet import Fleet
+from triskele.serve.gateway.forwarding import Forwarder
+from triskele.serve.gateway.metrics import CONTENT_TYPE as PROMETHEUS
+from triskele.serve.gateway.metrics import Metrics
+from triskele.serve.gateway.openapi import openapi
+from triskele.serve.gateway.refusal import Refusal
+from triskele.serve.http import HttpRequest, Reply
+
+COMPLETIONS = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings"})
+MODEL = "/v1/models/"
+
+
+class Pages:
+    """The gateway's application.
+
+    Parameters
+    ----------
+    forwarder, administration, fleet, metrics, access
+        What answers.
+    is_draining
+        Whether the gateway is about to stop.
+    version
+        Of the package.
+    """
+
+    def __init__(
+        self,
+        forwarder: Forwarder,
+        administration: Administration,
+        fleet: Fleet,
+        metrics: Metrics,
+        access: Access,
+        *,
+        is_draining: Callable[[], bool],
+        version: str,
+    ) -> None:
+        self._forwarder = forwarder
+        self._administration = administration
+        self._fleet = fleet
+        self._metrics = metrics
+        self._access = access
+        self._is_draining = is_draining
+        self._dashboard = Dashboard.packaged()
+        self._openapi = msgspec.json.encode(openapi(version))
+        self._pages: dict[str, Callable[[HttpRequest, Reply], None]] = {
+            "/": self._welcome,
+            "/dashboard": self._show_dashboard,
+            "/health": self._health,
+            "/metrics": self._show_metrics,
+            "/openapi.json": lambda _, reply: reply.send(200, self._openapi),
+            "/ready": self._ready,
+            "/v1/models": self._models,
+        }
+
+    async def __call__(self, request: HttpRequest, reply: Reply) -> None:
+        """Answer a request."""
+        path = request.path
+        if path in COMPLETIONS and request.method == "POST":
+            await self._forwarder(request, reply)
+            return
+        try:
+            self._answer(request, reply)
+        except Refusal as refusal:
+            headers = [] if refusal.status != 405 else [(b"allow", self._allowed(path))]
+            refusal.send(reply, headers=headers)
+
+    def _answer(self, request: HttpRequest, reply: Reply) -> None:
+        path = request.path
+        if path.startswith(PREFIX):
+            self._administration(request, reply)
+            return
+        page = self._pages.get(path)
+        if page is None and path.startswith(MODEL):
+            page = self._model
+        if page is None and path not in COMPLETIONS:
+            raise Refusal(404, "there is no such page")
+        if page is None or request.method not in ("GET", "HEAD"):
+            raise Refusal(405, f"{request.method} is not for this page")
+        page(request, reply)
+
+    def _allowed(self, path: str) -> bytes:
+        """Return the methods of a page that exists."""
+        if path.startswith(PREFIX):
+            return self._administration.allowed_methods(path)
+        return b"POST" if path in COMPLETIONS else b"GET, HEAD"
+
+    def _welcome(self, _: HttpRequest, reply: Reply) -> None:
+        reply.send(307, b"", headers=[(b"location", b"/dashboard")])
+
+    def _show_dashboard(self, _: HttpRequest, reply: Reply) -> None:
+        page = self._dashboard.page(secrets.token_urlsafe(16))
+        reply.send(200, page.body, content_type=HTML, headers=page.headers)
+
+    def _health(self, _: HttpRequest, reply: Reply) -> None:
+        reply.send(200, b'{"status":"ok"}')
+
+    def _ready(self, _: HttpRequest, reply: Reply) -> None:
+        if self._is_draining():
+            raise Refusal(503, "the gateway is about to stop", code="draining")
+        if self._fleet.n_usable == 0:
+            raise Refusal(503, "no worker is ready", code="no_worker", retry_after=1.0)
+        reply.send(200, b'{"status":"ready"}')
+
+    def _show_metrics(self, _: HttpRequest, reply: Reply) -> None:
+        reply.send(200, self._metrics.text(), content_type=PROMETHEUS)
+
+    def _models(self, request: HttpRequest, reply: Reply) -> None:
+        self._access.identify(request)
+        entries = list(self._fleet.models().values())
+        reply.send(200, msgspec.json.encode({"object": "list", "data": entries}))
+
+    def _model(self, request: HttpRequest, reply: Reply) -> None:
+        self._access.identify(request)
+        entry = self._fleet.models().get(request.path.removeprefix(MODEL))
+        if entry is None:
+            raise Refusal(404, "there is no such model", code="model_not_found")
+        reply.send(200, bytes(entry))

@@ -1,0 +1,170 @@
+"""An answer on its way from a worker to a client, byte for byte, and what is learned in passing.
+
+The body is never changed. Of a stream, the time of the first event and the number of events are
+noted, and the last bytes that name tokens are kept; of a whole answer, the body. An answer that
+may be asked for elsewhere, because it is an error of the worker's, is kept back.
+"""
+
+from collections.abc import Callable, Sequence
+
+from triskele.serve.gateway.usage import (
+    DATA,
+    PROMPT_TOKENS,
+    UNKNOWN,
+    Usage,
+    read_event_usage,
+    read_usage,
+)
+from triskele.serve.http import Flow, Headers, Reply
+
+# Fields that concern one connection only, or that this server writes itself.
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"content-length",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+EVENTS = b"text/event-stream"
+# Errors of the worker, which another worker may not have; 429 is its queue that is full.
+ELSEWHERE = frozenset({429, 500, 502, 503, 504})
+# How much of an answer is kept to read the usage from, or of an error to pass it on.
+KEPT_BYTES = 1 << 20
+
+
+class Relay:
+    """One answer.
+
+    Parameters
+    ----------
+    reply
+        To the client.
+    own_headers
+        Fields to add.
+    now
+        The clock.
+    first_event
+        Called with nothing when the first event of a good stream has been sent on.
+    keeps_errors
+        Whether an answer that is an error of the worker's is kept back.
+
+    Attributes
+    ----------
+    status
+        Of the worker's answer; ``None`` before its head.
+    first_byte
+        When the body began, by the clock.
+    is_stream
+        Whether it is a stream of events.
+    is_kept
+        Whether the answer has been kept back.
+    """
+
+    __slots__ = (
+        "_first_event",
+        "_headers",
+        "_keeps_errors",
+        "_kept",
+        "_n_events",
+        "_n_kept",
+        "_now",
+        "_own_headers",
+        "_reply",
+        "_tail",
+        "first_byte",
+        "is_kept",
+        "is_stream",
+        "status",
+    )
+
+    def __init__(
+        self,
+        reply: Reply,
+        *,
+        own_headers: Sequence[tuple[bytes, bytes]],
+        now: Callable[[], float],
+        first_event: Callable[[], None],
+        keeps_errors: bool,
+    ) -> None:
+        self.status: int | None = None
+        self.first_byte: float | None = None
+        self.is_stream = False
+        self.is_kept = False
+        self._reply = reply
+        self._own_headers = own_headers
+        self._now = now
+        self._first_event = first_event
+        self._keeps_errors = keeps_errors
+        self._headers: Headers = []
+        self._kept: list[bytes] = []
+        self._n_kept = 0
+        self._n_events = 0
+        self._tail = b""
+
+    def on_head(self, status: int, headers: Headers, length: int | None, flow: Flow) -> None:
+        """Pass the head on, or keep the answer back."""
+        self.status = status
+        fields = [field for field in headers if field[0] not in HOP_BY_HOP]
+        if status in ELSEWHERE and self._keeps_errors:
+            self.is_kept, self._headers = True, fields
+            return
+        self.is_stream = any(
+            name == b"content-type" and value.startswith(EVENTS) for name, value in headers
+        )
+        reply = self._reply
+        reply.start(status, [*fields, *self._own_headers], length=length)
+        reply.on_flow = lambda is_paused: flow.pause() if is_paused else flow.resume()
+
+    def on_body(self, data: bytes) -> None:
+        """Pass a piece on."""
+        if self.is_kept:
+            self._keep(data)
+            return
+        self._reply.write(data)
+        is_first = self.first_byte is None
+        if is_first:
+            self.first_byte = self._now()
+        if not self.is_stream:
+            self._keep(data)
+            return
+        self._n_events += data.count(DATA)
+        if PROMPT_TOKENS in data:
+            self._tail = data
+        elif self._tail:
+            # The rest of an event that came in two.
+            self._tail += data
+        if is_first and self.status == 200:
+            self._first_event()
+
+    def pass_on(self) -> None:
+        """Send the client what was kept back: nobody else can answer."""
+        assert self.status is not None
+        self.is_kept = False
+        body = b"".join(self._kept)
+        self._reply.start(self.status, [*self._headers, *self._own_headers], length=len(body))
+        self._reply.write(body)
+        self._reply.end()
+
+    def usage(self) -> Usage:
+        """Return what the answer says of itself, once it is whole."""
+        if self.status != 200:
+            return UNKNOWN
+        if self.is_stream:
+            return read_event_usage(self._tail, self._n_events - 1)
+        return read_usage(b"".join(self._kept)) if self._n_kept <= KEPT_BYTES else UNKNOWN
+
+    def answer(self) -> bytes:
+        """Return what was kept of the body: all of a whole answer, of a stream nothing."""
+        return b"".join(self._kept)
+
+    def _keep(self, data: bytes) -> None:
+        self._n_kept += len(data)
+        if self._n_kept <= KEPT_BYTES:
+            self._kept.append(data)

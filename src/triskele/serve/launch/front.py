@@ -1,0 +1,160 @@
+"""The process of ``triskele serve``: secrets, signals, the gateway, and the workers it starts.
+
+This is the one place where the environment is read. Standard output has one line, of JSON, when
+the gateway listens; what a person should know goes to standard error.
+"""
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import ssl as tls
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import msgspec
+import uvloop
+
+from triskele.serve.gateway.forwarding import Forwarding
+from triskele.serve.gateway.gateway import Gateway
+from triskele.serve.gateway.keys import KeyFile, Keys, keys_from_environment
+from triskele.serve.gateway.probing import Probing
+from triskele.serve.gateway.settings import Queueing, Settings
+from triskele.serve.http import Limits
+from triskele.serve.journal import Journal
+from triskele.serve.launch.options import GatewayOptions, ServeConfig
+from triskele.serve.launch.workers import Workers
+from triskele.serve.routing.named import Policy
+
+ADMIN_TOKEN = "TRISKELE_ADMIN_TOKEN"
+UPSTREAM_KEY = "TRISKELE_UPSTREAM_KEY"
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+SHORTEST_TOKEN = 16
+# Collections that look at young objects only after so many: requests leave no cycles.
+YOUNG_OBJECTS = 50_000
+KEYS_SECONDS = 1.0
+SERVED, CUT_OFF = 0, 1
+
+logger = logging.getLogger(__name__)
+
+
+def run(config: ServeConfig) -> int:
+    """Serve until told to stop; return the exit status: 1 if requests had to be cut off."""
+    logging.basicConfig(level=config.log_level.upper(), format=LOG_FORMAT, stream=sys.stderr)
+    gc.set_threshold(YOUNG_OBJECTS, 20, 100)
+    return uvloop.run(_serve(config, os.environ))
+
+
+async def _serve(config: ServeConfig, environ: Mapping[str, str]) -> int:
+    options = config.gateway
+    keys, reload_keys = _keys(options.keys, environ)
+    stopped = _stop_signal()
+    async with AsyncExitStack() as stack:
+        journal = None
+        if options.journal is not None:
+            journal = Journal(options.journal)
+            stack.callback(journal.close)
+        gateway = Gateway(
+            _settings(config),
+            keys=keys,
+            journal=journal,
+            admin_token=_secret(options.admin_token, environ.get(ADMIN_TOKEN), ADMIN_TOKEN),
+            credential=_secret(options.upstream_key, environ.get(UPSTREAM_KEY), UPSTREAM_KEY),
+            learned=options.learned,
+        )
+        for url in config.upstream:
+            gateway.add(url)
+        if config.model is not None:
+            workers = Workers(config.model, config.engine, config.eviction, gateway)
+            await stack.enter_async_context(workers)
+        await gateway.start(config.host, config.port, ssl=_tls(options))
+        _announce(config, gateway)
+        watch = asyncio.create_task(_watch_keys(reload_keys))
+        await stopped.wait()
+        watch.cancel()
+        logger.info("draining")
+        is_served = await gateway.drain(options.drain_seconds)
+    return SERVED if is_served else CUT_OFF
+
+
+def _stop_signal() -> asyncio.Event:
+    """Return what is set by SIGTERM or Ctrl-C; the second ends the process at once."""
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+
+    def stop(number: signal.Signals) -> None:
+        if stopped.is_set():
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        stopped.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number)
+    return stopped
+
+
+def _settings(config: ServeConfig) -> Settings:
+    options = config.gateway
+    return Settings(
+        policy=Policy(config.router, config.eviction),
+        keeps_text=options.keep_text,
+        allow_upstream=options.allow_upstream,
+        forwarding=Forwarding(n_attempts=options.attempts, request_seconds=options.request_seconds),
+        queueing=Queueing(n_per_worker=options.per_worker, n_queued=options.queue),
+        probing=Probing(path=options.health_path),
+        limits=Limits(body_bytes=options.body_mib << 20),
+    )
+
+
+def _keys(
+    path: Path | None, environ: Mapping[str, str]
+) -> tuple[Callable[[], Keys | None], Callable[[], object]]:
+    """Return what tells the valid keys, and what looks whether they have changed."""
+    if path is not None:
+        file = KeyFile(path)
+        return lambda: file.keys, file.reload
+    fixed = keys_from_environment(environ)
+    return lambda: fixed, lambda: None
+
+
+async def _watch_keys(reload_keys: Callable[[], object]) -> None:
+    while True:
+        await asyncio.sleep(KEYS_SECONDS)
+        reload_keys()
+
+
+def _secret(path: Path | None, value: str | None, variable: str) -> str | None:
+    """Return a secret from its file, or else from the environment."""
+    secret = value if path is None else path.read_text(encoding="utf-8").strip()
+    if secret is None:
+        return None
+    where = variable if path is None else str(path)
+    if not secret.isascii() or not secret.isprintable() or " " in secret:
+        raise ValueError(f"{where}: expected one word of printable ASCII")
+    if variable == ADMIN_TOKEN and len(secret) < SHORTEST_TOKEN:
+        raise ValueError(f"{where}: expected a token of at least {SHORTEST_TOKEN} characters")
+    return secret
+
+
+def _tls(options: GatewayOptions) -> tls.SSLContext | None:
+    if options.tls_cert is None:
+        return None
+    context = tls.create_default_context(tls.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(options.tls_cert, options.tls_key)
+    return context
+
+
+def _announce(config: ServeConfig, gateway: Gateway) -> None:
+    scheme = "http" if config.gateway.tls_cert is None else "https"
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    url = f"{scheme}://{host}:{gateway.port}"
+    sys.stdout.write(msgspec.json.encode({"port": gateway.port, "url": url}).decode() + "\n")
+    sys.stdout.flush()
+    n = len(gateway.fleet)
+    sys.stderr.write(
+        f"triskele serve: {url}/v1, dashboard {url}/dashboard, "
+        f"{n} worker{'s' if n != 1 else ''}; Ctrl-C stops\n"
+    )
