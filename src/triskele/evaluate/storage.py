@@ -6,11 +6,9 @@ somebody else's can hold nothing that runs. A file is complete or not there at a
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 from zipfile import BadZipFile
 
@@ -28,6 +26,7 @@ from triskele.evaluate.clustering.trend import Trend
 from triskele.evaluate.comparisons import Comparisons
 from triskele.evaluate.embedding.encoders import Encoder, ModelFolder
 from triskele.evaluate.embedding.tfidf import TfidfEmbedder
+from triskele.evaluate.whole_file import whole_file
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -99,17 +98,8 @@ def save_model(path: Path | str, model: FittedModel) -> None:
     }
     text = json.dumps(description).encode()
     arrays = {DESCRIPTION: np.frombuffer(text, np.uint8), **parts.arrays}
-    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
-        unfinished = Path(file.name)
-        try:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-            file.flush()
-            os.fsync(file.fileno())
-            unfinished.chmod(0o644)
-            unfinished.replace(path)
-        except BaseException:
-            unfinished.unlink()
-            raise
+    with whole_file(path) as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def load_model(path: Path | str) -> FittedModel:

@@ -6,17 +6,16 @@ that is a tie as well, marked as inconsistent. If one of them is missing, becaus
 read or the judge refused, there is no vote. Answers that are the same are a tie by themselves.
 """
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Literal
 
 import msgspec
 
 from triskele.evaluate.collect.judge import Letter, visible
 from triskele.evaluate.collect.plan import Judged
+from triskele.evaluate.whole_file import whole_file
 
 Winner = Literal["model_a", "model_b", "tie"]
 SHOWN: dict[Letter, Winner] = {"A": "model_a", "B": "model_b", "T": "tie"}
@@ -80,19 +79,10 @@ def write_votes(path: Path, votes: Iterable[Vote]) -> int:
     """Write votes as JSON lines, all or none of them, and return how many there are."""
     encoder = msgspec.json.Encoder()
     n_votes = 0
-    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
-        unfinished = Path(file.name)
-        try:
-            for vote in votes:
-                file.write(encoder.encode(vote) + b"\n")
-                n_votes += 1
-            file.flush()
-            os.fsync(file.fileno())
-            unfinished.chmod(0o644)
-            unfinished.replace(path)
-        except BaseException:
-            unfinished.unlink()
-            raise
+    with whole_file(path) as file:
+        for vote in votes:
+            file.write(encoder.encode(vote) + b"\n")
+            n_votes += 1
     return n_votes
 
 

@@ -1,10 +1,8 @@
 """The command line: ``triskele evaluate report``."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 import tyro
 from rich.console import Console
@@ -17,6 +15,7 @@ from triskele.evaluate.sources import read_source
 from triskele.evaluate.storage import load_model
 from triskele.evaluate.terminal import Terminal
 from triskele.evaluate.verdict import gain_sentence
+from triskele.evaluate.whole_file import whole_file
 
 DONE = 0
 
@@ -94,14 +93,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file, all of it or nothing."""
-    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
-        unfinished = Path(file.name)
-        try:
-            file.write(text.encode("utf-8", "replace"))
-            file.flush()
-            os.fsync(file.fileno())
-            unfinished.chmod(0o644)
-            unfinished.replace(path)
-        except BaseException:
-            unfinished.unlink()
-            raise
+    with whole_file(path) as file:
+        file.write(text.encode("utf-8", "replace"))

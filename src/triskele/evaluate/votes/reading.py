@@ -18,11 +18,9 @@ prompt              Text of the query; also ``query``. If there is none, the fir
 Without an id, votes of one text share a query; without either, each vote has a query of its own.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Literal
 
 import msgspec
@@ -35,6 +33,7 @@ from triskele.evaluate.columns import Floats, frozen
 from triskele.evaluate.comparisons import Comparisons
 from triskele.evaluate.votes.batches import VoteBatch, first_places, vote_batches
 from triskele.evaluate.votes.files import SUFFIXES, VoteFile, kind_of
+from triskele.evaluate.whole_file import whole_file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -167,24 +166,15 @@ def write_votes(path: Path | str, votes: Votes) -> None:
     if path.suffix not in (".parquet", ".csv", ".jsonl"):
         raise ValueError(f"expected a path that ends in .parquet, .csv or .jsonl, got {path}")
     table = _table(votes)
-    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
-        unfinished = Path(file.name)
-        try:
-            if path.suffix == ".parquet":
-                pq.write_table(table, file, compression="zstd")
-            elif path.suffix == ".csv":
-                pa_csv.write_csv(table, file)
-            else:
-                encoder = msgspec.json.Encoder()
-                for batch in table.to_batches(max_chunksize=1 << 16):
-                    file.write(encoder.encode_lines(batch.to_pylist()))
-            file.flush()
-            os.fsync(file.fileno())
-            unfinished.chmod(0o644)
-            unfinished.replace(path)
-        except BaseException:
-            unfinished.unlink()
-            raise
+    with whole_file(path) as file:
+        if path.suffix == ".parquet":
+            pq.write_table(table, file, compression="zstd")
+        elif path.suffix == ".csv":
+            pa_csv.write_csv(table, file)
+        else:
+            encoder = msgspec.json.Encoder()
+            for batch in table.to_batches(max_chunksize=1 << 16):
+                file.write(encoder.encode_lines(batch.to_pylist()))
 
 
 def _files_of(path: Path) -> list[VoteFile]:
