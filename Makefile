@@ -58,5 +58,5 @@ $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
 	$(PIP) torch
-	$(PIP) --editable ".[train,collect,embed]" --group dev
+	$(PIP) --editable ".[collect,embed,engine]" --group dev
 	touch $@
