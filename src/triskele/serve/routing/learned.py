@@ -204,10 +204,16 @@ class LearnedGreedy:
         if slot is not None:
             self._mirror.cleared(slot)
 
-    def state(self) -> dict[str, Any]:
+    def state(self, *, caches: bool = True) -> dict[str, Any]:
         """Return what has been learned, as plain values that JSON can hold.
 
         Requests in flight are not part of it: their outcomes are ignored by who restores it.
+
+        Parameters
+        ----------
+        caches
+            Whether what workers hold is part of it. That is the most by far: of workers that hold
+            100,000 pages together, about 10 ms of work and some MB, instead of 0.1 ms and 8 kB.
         """
         return {
             "page_size": self._page_size,
@@ -216,7 +222,7 @@ class LearnedGreedy:
             "lengths": self._lengths.state(),
             "demand": self._demand.state(),
             "turns": self._turns.tolist(),
-            "caches": self._mirror.state(),
+            "caches": self._mirror.state() if caches else {},
         }
 
     def restore(self, state: dict[str, Any], workers: Sequence[Worker], now: float) -> None:
