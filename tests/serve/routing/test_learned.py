@@ -484,3 +484,20 @@ def test_context_is_counted_in_the_pace() -> None:
     router.choose(prompt(1, *pages_of(1, 100)), workers("a"), 0.0)
     router.observe(first_token(1, "a"), 0.5)
     assert router._queues.features[CONTEXT, 0] == pytest.approx(1600e-5)
+
+
+def test_what_a_request_would_take_is_what_it_is_then_promised_and_nothing_is_sent() -> None:
+    router = LearnedGreedy(page_size=16)
+    fleet = (Worker("a", 100), Worker("b", 100))
+    for number in range(40):
+        name = router.choose(prompt(number, *pages_of(number % 3, 4)), fleet, 0.1 * number).name
+        router.observe(first_token(number, name, 0.2), 0.1 * number + 0.01)
+        router.observe(finished(number, name, 0.3, 4), 0.1 * number + 0.02)
+    asked = prompt(99, *pages_of(1, 4))
+    expected = router.expect(asked, fleet, 5.0)
+    assert router.expect(asked, fleet, 5.0) == expected
+    router.check()
+    router.choose(asked, fleet, 5.0)
+    promised = router.predicted(99)
+    assert promised is not None
+    assert promised[1] == pytest.approx(expected, rel=0.5)

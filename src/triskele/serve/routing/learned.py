@@ -125,37 +125,34 @@ class LearnedGreedy:
         self._roster.avoid(request.avoid)
         if self._queues.ticket(request.id) is not None:
             raise ValueError(f"expected a request not in flight, got id {request.id} again")
-        hashes: list[int] = np.frombuffer(request.key, "<u8").tolist()
-        self._mirror.n_pages(hashes, self._roster.mask, self._held)
-        new, attended = new_work(self._held, self._page_size, request.n_prompt)
-        queues = self._queues
-        expected = self._model.expect(queues, new, attended, n_prompt=request.n_prompt, now=now)
-        own, pace = expected.own, expected.pace
-        n_output: float | None = request.n_output
-        if n_output is None:
-            n_output = self._lengths.expect(request.kind)
-        ttft = expected.before + own
-        latency = ttft + max(n_output - 1.0, 0.0) * pace
-        cost = latency + own * self._price(expected.before, own, now)
+        weighed = self._weigh(request, now)
+        own, latency = weighed.own, weighed.latency
+        cost = latency + own * self._price(weighed.before, own, now)
         failures = self._failures.seconds(now)
         if failures is not None:
             cost += failures
-        slot = self._cheapest(cost, self._roster.fitting(-(-request.n_prompt // self._page_size)))
+        slot = self._cheapest(cost, self._fitting(request))
         self._demand.add(float(own[slot]))
         ticket = Ticket(
             slot=slot,
             n_prompt=request.n_prompt,
-            new=float(new[slot]),
-            attended=float(attended[slot]),
-            features=queues.features[:, slot].copy(),
-            ttft=float(ttft[slot]),
-            pace=float(pace[slot]),
+            new=float(weighed.new[slot]),
+            attended=float(weighed.attended[slot]),
+            features=self._queues.features[:, slot].copy(),
+            ttft=float(weighed.before[slot] + own[slot]),
+            pace=float(weighed.pace[slot]),
             latency=float(latency[slot]),
             kind=request.kind,
-            promised=self._mirror.send(slot, request.key, hashes),
+            promised=self._mirror.send(slot, request.key, weighed.hashes),
         )
-        queues.send(request.id, ticket, now)
+        self._queues.send(request.id, ticket, now)
         return self._roster.worker(slot)
+
+    def expect(self, request: Request, workers: Sequence[Worker], now: float) -> float:
+        """Return the seconds that a request would take where it is done soonest; sends nothing."""
+        self._update(workers)
+        self._roster.avoid(request.avoid)
+        return float(self._weigh(request, now).latency[self._fitting(request)].min())
 
     def observe(self, outcome: Outcome, now: float) -> None:
         """Learn from a first token, an end or a failure."""
@@ -275,6 +272,25 @@ class LearnedGreedy:
         for slot, worker in zip(slots, joined, strict=True):
             self._mirror.join(slot, worker.n_pages)
 
+    def _weigh(self, request: Request, now: float) -> "_Weighed":
+        """Work out what a request would find and take on every worker."""
+        hashes: list[int] = np.frombuffer(request.key, "<u8").tolist()
+        self._mirror.n_pages(hashes, self._roster.mask, self._held)
+        new, attended = new_work(self._held, self._page_size, request.n_prompt)
+        expected = self._model.expect(
+            self._queues, new, attended, n_prompt=request.n_prompt, now=now
+        )
+        n_output: float | None = request.n_output
+        if n_output is None:
+            n_output = self._lengths.expect(request.kind)
+        latency = expected.before + expected.own + max(n_output - 1.0, 0.0) * expected.pace
+        return _Weighed(
+            hashes, new, attended, expected.before, expected.own, expected.pace, latency
+        )
+
+    def _fitting(self, request: Request) -> NDArray[np.intp]:
+        return self._roster.fitting(-(-request.n_prompt // self._page_size))
+
     def _price(self, before: Floats, own: Floats, now: float) -> Floats:
         """Return the bracket of the formula, (n_slots,)."""
         pricing, n_workers = self._pricing, len(self._roster.present)
@@ -295,3 +311,16 @@ class LearnedGreedy:
         self._n_sent += 1
         self._turns[slot] = self._n_sent
         return slot
+
+
+@dataclass(frozen=True, slots=True)
+class _Weighed:
+    """A request on every worker, (n_slots,): work, seconds of its parts, and in all."""
+
+    hashes: list[int]
+    new: Floats
+    attended: Floats
+    before: Floats
+    own: Floats
+    pace: Floats
+    latency: Floats
