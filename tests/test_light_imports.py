@@ -15,6 +15,10 @@ HEAVY = (
     "matplotlib",
     "pyarrow",
     "aiohttp",
+    "httptools",
+    "prometheus_client",
+    "uvloop",
+    "zmq",
     "rich",
     "tyro",
 )
@@ -22,8 +26,10 @@ HEAVY = (
 MODULES = {
     "triskele": "",
     "triskele.cli": "",
+    "triskele.serve": "",
     "triskele.evaluate": "sys.modules['pandas'] = None; import sklearn.cluster",
     "triskele.serve.cache": "",
+    "triskele.serve.journal": "import pyarrow.parquet, pyarrow.json, pyarrow.compute",
     "triskele.serve.routing": "",
     "triskele.serve.simulate": "",
 }

@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from triskele.serve.gateway.health import Fault, Health, Patience, State, usable
+from triskele.serve.gateway.health import Fault, Health, Patience, State
 
 
 def starting(now: float = 0.0, **patience: float) -> Health:
@@ -194,18 +194,16 @@ def test_a_draining_worker_gets_nothing_until_it_is_resumed_and_checked() -> Non
     assert health.is_routable
 
 
-def test_those_suspected_are_used_when_there_is_nobody_else() -> None:
-    good, suspect, down = ready(), ready(), ready()
-    fail(suspect, Fault.STATUS, 1.0, times=3)
-    fail(down, Fault.REFUSED, 1.0)
-    assert usable([suspect, good, down]) == [good]
-    fail(good, Fault.REFUSED, 1.0)
-    assert usable([suspect, good, down]) == [suspect]
-    suspect.succeeded(suspect.sent(), 2.0)
-    assert suspect.is_routable
-    fail(suspect, Fault.STATUS, 3.0, times=3)
-    fail(suspect, Fault.REFUSED, 3.0)
-    assert usable([suspect, good, down]) == []
+def test_one_that_is_suspected_and_asked_all_the_same_returns_with_an_answer() -> None:
+    health = ready()
+    fail(health, Fault.STATUS, 1.0, times=3)
+    fail(health, Fault.STATUS, 1.1, times=3)
+    assert health.state is State.SUSPECT
+    health.succeeded(health.sent(), 2.0)
+    assert (health.is_routable, health.is_on_trial, health.error) == (True, False, None)
+    fail(health, Fault.STATUS, 3.0, times=3)
+    fail(health, Fault.REFUSED, 3.0)
+    assert health.state is State.DOWN
 
 
 @pytest.mark.parametrize(

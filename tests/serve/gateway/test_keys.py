@@ -4,7 +4,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from triskele.serve.gateway.keys import (
@@ -42,6 +42,7 @@ def test_anything_else_is_no_key(presented: bytes | None) -> None:
     assert parse_keys(FILE, source="keys.txt").find(presented) is None
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40))
 def test_no_bytes_break_the_look_up(presented: bytes) -> None:
     found = parse_keys(FILE, source="keys.txt").find(presented)
@@ -79,6 +80,7 @@ def test_what_is_wrong_is_said_with_its_line(text: str, message: str) -> None:
         parse_keys(text, source="x")
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40), st.text(max_size=40))
 def test_no_message_repeats_what_may_be_a_key(before: str, after: str) -> None:
     secret = "S3CR3T-S3CR3T-S3CR3T"

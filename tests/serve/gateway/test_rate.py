@@ -1,7 +1,7 @@
 from math import inf
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from triskele.serve.gateway.rate import Allowance, Bucket, RateLimiter
@@ -10,6 +10,7 @@ gaps = st.floats(0, 30)
 amounts = st.floats(0, 12)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(gaps, amounts), max_size=60), st.floats(0.5, 12), st.floats(0.01, 5))
 def test_no_span_of_time_sees_more_than_burst_and_rate_allow(
     asks: list[tuple[float, float]], burst: float, rate: float
@@ -27,6 +28,7 @@ def test_no_span_of_time_sees_more_than_burst_and_rate_allow(
             assert total <= burst + rate * (at - start) + 1e-4
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(gaps, amounts), max_size=30), amounts)
 def test_whoever_waits_as_told_is_let_in_and_not_much_sooner(
     asks: list[tuple[float, float]], amount: float
@@ -44,6 +46,7 @@ def test_whoever_waits_as_told_is_let_in_and_not_much_sooner(
     assert bucket.wait(amount, now + wait) == 0
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(gaps, amounts), max_size=30))
 def test_after_idling_the_past_does_not_count(asks: list[tuple[float, float]]) -> None:
     used, fresh, now = Bucket(10.0, 0.5, 0.0), Bucket(10.0, 0.5, 0.0), 0.0
@@ -54,6 +57,7 @@ def test_after_idling_the_past_does_not_count(asks: list[tuple[float, float]]) -
     assert used.level(idle) == pytest.approx(fresh.level(idle)) == 10.0
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 80), gaps), max_size=50))
 def test_a_key_is_not_slowed_by_another(asks: list[tuple[str, int, float]]) -> None:
     allowance = Allowance(requests_per_minute=6, tokens_per_minute=120)

@@ -18,13 +18,14 @@ long as it is listed: no worker is lost for good.
 A worker that returns is on trial: one request goes to it, and only when that has gone well, or the
 next check has, do others follow. If the trial fails the waits go on from where they were; they
 begin anew once a worker has been ready for a while. So one that passes its checks but answers
-every request with an error takes fewer and fewer requests.
+every request with an error takes fewer and fewer requests. One that is only suspected may be asked
+when there is nobody else, and returns at once with an answer: a request that breaks every worker it
+is tried on must not take the whole fleet away.
 
 Nothing here reads a clock or speaks to a worker.
 """
 
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from math import inf
@@ -166,7 +167,7 @@ class Health:
         return self._epoch
 
     def succeeded(self, ticket: int, now: float) -> None:
-        """Hear that a request was answered, from its first byte on."""
+        """Hear that a request was answered, to its last byte."""
         if ticket != self._epoch:
             return
         if self.state is State.READY:
@@ -278,15 +279,3 @@ class Health:
 
     def _jittered(self, seconds: float) -> float:
         return seconds * self._rng.uniform(0.8, 1.0)
-
-
-def usable(fleet: Iterable[Health]) -> list[Health]:
-    """Return those that may be sent a request: the routable ones, or else those only suspected.
-
-    A request that breaks every worker it is tried on so cannot take the whole fleet away.
-    """
-    fleet = list(fleet)
-    routable = [health for health in fleet if health.is_routable]
-    if routable:
-        return routable
-    return [health for health in fleet if health.state in (State.READY, State.SUSPECT)]

@@ -1,14 +1,10 @@
-"""Records as columns of Arrow and back.
-
-``decision`` is a column of JSON texts: its parts differ from router to router.
-"""
+"""Records as columns of Arrow and back."""
 
 from collections.abc import Iterator, Sequence
 
-import msgspec
 import pyarrow as pa
 
-from triskele.serve.journal.record import Record
+from triskele.serve.journal.record import Record, encode_decision, from_row
 
 SCHEMA = pa.schema(
     [
@@ -45,7 +41,7 @@ def to_batch(records: Sequence[Record]) -> pa.RecordBatch:
     for field in SCHEMA:
         values = [getattr(record, field.name) for record in records]
         if field.name == "decision":
-            values = [None if value is None else msgspec.json.encode(value) for value in values]
+            values = [None if value is None else encode_decision(value) for value in values]
         columns.append(pa.array(values, field.type))
     return pa.record_batch(columns, schema=SCHEMA)
 
@@ -55,7 +51,4 @@ def to_records(batch: pa.RecordBatch) -> Iterator[Record]:
     names = [name for name in batch.schema.names if name in SCHEMA.names]
     columns = [batch.column(name).to_pylist() for name in names]
     for values in zip(*columns, strict=True):
-        row = dict(zip(names, values, strict=True))
-        if row.get("decision") is not None:
-            row["decision"] = msgspec.json.decode(row["decision"])
-        yield msgspec.convert(row, Record)
+        yield from_row(dict(zip(names, values, strict=True)))

@@ -9,7 +9,6 @@ backwards.
 
 import os
 from collections import deque
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -132,8 +131,8 @@ class Log:
         self._begin(Segment(self._directory, finished.number + 1), now)
         self.unpressed.append(finished)
 
-    def press(self) -> Iterator[None]:
-        """Make the oldest unpressed segment Parquet, in small steps; none if there is none.
+    def press(self) -> None:
+        """Make the oldest unpressed segment Parquet, if there is one.
 
         Raises
         ------
@@ -142,7 +141,7 @@ class Log:
         """
         if not self.unpressed:
             return
-        yield from press(self.unpressed[0])
+        press(self.unpressed[0])
         self.unpressed.popleft()
         self._drop_oldest()
 

@@ -1,6 +1,8 @@
 """What is kept of a request, and its line of JSON.
 
 The API key itself is never part of a record, and prompt and answer only where they were asked for.
+In a line ``decision`` is JSON in a text, as in the column that it becomes: its parts differ from
+router to router.
 """
 
 from math import isfinite
@@ -72,8 +74,15 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     decision: dict[str, Any] | None = None
 
 
+class _Line(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """A record as it is written."""
+
+    decision: str | None = None  # type: ignore[assignment]
+
+
+MAX_COUNT = 1 << 62
 _ENCODER = msgspec.json.Encoder()
-_DECODER = msgspec.json.Decoder(Record)
+_DECODER = msgspec.json.Decoder(_Line)
 
 
 def encode_line(record: Record) -> bytes:
@@ -82,11 +91,16 @@ def encode_line(record: Record) -> bytes:
     Raises
     ------
     ValueError
-        If a time is no number, or something in it cannot be written as JSON.
+        If a time is no number, a count no column can hold it, or something no JSON.
     """
     if not (isfinite(record.time) and isfinite(record.latency)):
         raise ValueError(f"expected times that are numbers, got {record.time}, {record.latency}")
+    counts = (record.status, record.n_retries, record.n_prompt, record.n_cached, record.n_output)
+    if any(count is not None and abs(count) > MAX_COUNT for count in counts):
+        raise ValueError(f"expected counts of up to {MAX_COUNT}, got {counts}")
     try:
+        if record.decision is not None:
+            record = msgspec.structs.replace(record, decision=encode_decision(record.decision))
         return _ENCODER.encode(record) + b"\n"
     except (TypeError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
         raise ValueError(f"expected values that JSON can hold: {error}") from None
@@ -95,6 +109,18 @@ def encode_line(record: Record) -> bytes:
 def decode_line(line: bytes) -> Record | None:
     """Return the record of a line; ``None`` if the line is damaged."""
     try:
-        return _DECODER.decode(line)
+        return from_row(msgspec.structs.asdict(_DECODER.decode(line)))
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
+
+
+def encode_decision(decision: dict[str, Any]) -> str:
+    """Return the text of a decision."""
+    return _ENCODER.encode(decision).decode()
+
+
+def from_row(row: dict[str, Any]) -> Record:
+    """Return a record of its fields by name, the decision as text; what is missing is default."""
+    if row.get("decision") is not None:
+        row["decision"] = msgspec.json.decode(row["decision"])
+    return msgspec.convert(row, Record)

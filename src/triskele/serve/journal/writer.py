@@ -10,7 +10,6 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
 from math import inf
 from pathlib import Path
 
@@ -89,7 +88,6 @@ class Journal:
         # Each of these is changed by one side only: those that append, or the thread.
         self._n_refused = self._n_taken = self._text_in = 0
         self._n_unwritable = self._text_out = 0
-        self._pressing: Iterator[None] | None = None
         self._press_from = -inf
         self._is_closing = False
         self._deadline = inf
@@ -169,8 +167,6 @@ class Journal:
             except Exception as error:
                 self._note(error)
                 is_last = is_last and time.monotonic() >= self._deadline
-        # Stopped in the middle it takes its half-made file away.
-        self._pressing = None
         try:
             self._log.close()
         except OSError as error:
@@ -204,30 +200,13 @@ class Journal:
         return b"".join(lines)
 
     def _press(self) -> None:
-        """Make finished segments Parquet, writing in between what has come.
-
-        Half of the time is left to others: the interpreter runs one thread at a time, and the
-        requests are not to wait for this.
-        """
-        written = time.monotonic()
-        # Unless it comes to an end: what failed is not begun again at once, for it is much work.
-        self._press_from = written + PRESS_AGAIN_SECONDS
-        self._pressing = None
-        while self._log.unpressed:
-            began = time.monotonic()
-            self._pressing = self._log.press()
-            for _ in self._pressing:
-                now = time.monotonic()
-                if self._is_closing:
-                    return
-                if now - written >= self._flush_seconds:
-                    self._press_from = -inf
-                    self._write()
-                    self._press_from = now + PRESS_AGAIN_SECONDS
-                    written = now
-                time.sleep(now - began)
-                began = time.monotonic()
-        self._press_from = -inf
+        """Make finished segments Parquet, writing in between what has come."""
+        while self._log.unpressed and not self._is_closing:
+            # What fails is not begun again at once, for it is much work.
+            self._press_from = time.monotonic() + PRESS_AGAIN_SECONDS
+            self._log.press()
+            self._press_from = -inf
+            self._write()
 
     def _note(self, error: Exception | None) -> None:
         """Show what went wrong or that it went well again; say so once."""
