@@ -149,9 +149,9 @@ class ClientConnection(asyncio.Protocol):
             self._refuse(500, "the request could not be taken")
         else:
             # Whoever is answered, or reads no answers, is awaited later.
-            if parser.is_partial and self._task is None and not self._is_full:
-                if not was_partial or was_body is not parser.is_body:
-                    self._await_rest()
+            is_news = parser.is_partial and (not was_partial or was_body is not parser.is_body)
+            if is_news and self._task is None and not self._is_full:
+                self._await_rest()
 
     def pause_writing(self) -> None:
         """Let whoever writes wait, but not for ever."""

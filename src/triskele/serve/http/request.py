@@ -51,8 +51,10 @@ def parse_target(target: bytes, method: str) -> tuple[str, str] | None:
     """Return path and query of what stands in a request line; ``None`` if that names no path.
 
     A target is a path, a whole URL, whose host is left out, or the asterisk of ``OPTIONS``
-    (RFC 9112, section 3.2). A fragment has no place in it.
+    (RFC 9112, section 3.2). A fragment has no place in it, and ``CONNECT`` names no path.
     """
+    if b"#" in target or method == "CONNECT":
+        return None
     with suppress(httptools.HttpParserInvalidURLError, UnicodeDecodeError):
         text = target.decode("ascii")
         if not text.startswith("/"):
@@ -62,9 +64,8 @@ def parse_target(target: bytes, method: str) -> tuple[str, str] | None:
             if not url.schema or not url.host:
                 return None
             text = (url.path or b"/").decode() + ("?" + url.query.decode() if url.query else "")
-        if "#" not in text:
-            path, _, query = text.partition("?")
-            return path, query
+        path, _, query = text.partition("?")
+        return path, query
     return None
 
 

@@ -59,7 +59,7 @@ class RequestParser:
         self._parser = httptools.HttpRequestParser(self)
         self._refusal: Refusal | None = None
         self._is_old = False
-        self._n_data = 0
+        self._n_data = self._n_seen = self._n_before = 0
         self._begin()
 
     @property
@@ -82,8 +82,8 @@ class RequestParser:
         self._n_seen += self._n_data
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # The request has been taken, as the last; the offer of another protocol is not.
+        except httptools.HttpParserUpgrade as offer:
+            self._decline(data[offer.args[0] :])
             return
         except httptools.HttpParserCallbackError:
             if self._refusal is None:
@@ -109,7 +109,9 @@ class RequestParser:
     def on_headers_complete(self) -> None:
         """Check the head."""
         limits, headers = self._limits, self._headers
-        n_seen, self._n_seen, self.is_body = self._n_seen + self._n_before, 0, True
+        n_seen = self._n_seen + self._n_before
+        self._n_seen = 0
+        self.is_body = True
         version = self._parser.get_http_version()
         self._is_old = version == "1.0"
         fields = dict(headers)
@@ -138,12 +140,13 @@ class RequestParser:
         target = parse_target(self._url, method)
         if target is None:
             self._stop(400, "malformed target")
+        if parser.should_upgrade():
+            return
         path, query = target
         body = b"".join(self._body)
         request = HttpRequest(method, path, query, self._headers, body, self.client)
         self._begin()
-        may_go_on = parser.should_keep_alive() and not parser.should_upgrade()
-        self._take(request, may_go_on, self._is_old)
+        self._take(request, parser.should_keep_alive(), self._is_old)
 
     # The parser's own.
 
@@ -159,6 +162,20 @@ class RequestParser:
         self._n_body = 0
         self.is_partial = False
         self.is_body = False
+
+    def _decline(self, rest: bytes) -> None:
+        """Parse a head again without its offer of another protocol, which hides the body."""
+        method, version = self._parser.get_method(), self._parser.get_http_version().encode()
+        closes = any(
+            name == b"connection" and b"close" in value.lower() for name, value in self._headers
+        )
+        fields = [field for field in self._headers if field[0] not in (b"upgrade", b"connection")]
+        if closes:
+            fields.append((b"connection", b"close"))
+        line = b"%b %b HTTP/%b\r\n" % (method, self._url, version)
+        self._begin()
+        self._parser = httptools.HttpRequestParser(self)
+        self.feed(line + b"".join(b"%b: %b\r\n" % field for field in fields) + b"\r\n" + rest)
 
     def _stop(self, status: int, message: str) -> NoReturn:
         self._refusal = Refusal(status, message)

@@ -36,14 +36,15 @@ class HttpServer:
         self._limits = limits or Limits()
         self._connections: set[ClientConnection] = set()
         self._listener: asyncio.Server | None = None
+        self._port: int | None = None
         self._watch: asyncio.Task[None] | None = None
 
     @property
     def port(self) -> int:
-        """The port that is listened on."""
-        if self._listener is None:
+        """The port that is listened on, or was before a drain."""
+        if self._port is None:
             raise ValueError("expected a server that has started")
-        return int(self._listener.sockets[0].getsockname()[1])
+        return self._port
 
     @property
     def n_connections(self) -> int:
@@ -66,6 +67,7 @@ class HttpServer:
             ssl=ssl,
             backlog=BACKLOG,
         )
+        self._port = int(self._listener.sockets[0].getsockname()[1])
         self._watch = loop.create_task(self._watch_over())
 
     async def drain(self, seconds: float) -> bool:
