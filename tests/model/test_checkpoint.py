@@ -7,13 +7,20 @@ import pytest
 import safetensors.torch
 import torch
 from torch import Tensor
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    CONFIG_MAPPING,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
 from triskele.model import (
     ModelConfig,
     RopeScaling,
     Transformer,
     load_checkpoint,
+    load_end_ids,
     save_checkpoint,
     train_tokenizer,
 )
@@ -24,14 +31,22 @@ KINDS = {
     "untied": ModelConfig(vocab_size=300, d_model=32, n_layers=2, n_heads=4, tie_embeddings=False),
     "grouped": ModelConfig(vocab_size=300, d_model=32, n_layers=2, n_heads=4, n_kv_heads=2),
     "wide heads": ModelConfig(vocab_size=300, d_model=32, n_layers=2, n_heads=4, d_head=16),
+    "biased": ModelConfig(vocab_size=300, d_model=32, n_heads=4, n_kv_heads=2, qkv_bias=True),
+    "normalised": ModelConfig(vocab_size=300, d_model=32, n_heads=4, d_head=16, qk_norm=True),
     "stretched": ModelConfig(
         vocab_size=300, d_model=64, n_heads=2, rope_theta=5e5, rope_scaling=RopeScaling(8, 1, 4, 64)
     ),
 }
 
 
+@torch.no_grad()
 def make(config: ModelConfig = SMALL, *, seed: int = 0) -> Transformer:
-    return Transformer(config, generator=torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    model = Transformer(config, generator=generator)
+    for name, parameter in model.named_parameters():
+        if name.endswith(("bias", "q_norm.weight", "k_norm.weight")):
+            parameter.normal_(1.0, 0.5, generator=generator)
+    return model
 
 
 def some_tokens() -> Tensor:
@@ -52,7 +67,7 @@ def difference(one: torch.nn.Module, other: torch.nn.Module) -> float:
 def test_transformers_computes_the_same_logits(kind: str, tmp_path: Path) -> None:
     model = make(KINDS[kind])
     save_checkpoint(model, tmp_path)
-    theirs = LlamaForCausalLM.from_pretrained(tmp_path)
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path)
     assert theirs.dtype == torch.float32
     assert difference(model, theirs) <= 1e-6
 
@@ -84,6 +99,27 @@ def test_what_transformers_saved_loads_here(shard_size: str, tied: bool, tmp_pat
     ours = load_checkpoint(tmp_path)
     assert difference(ours, theirs) <= 1e-6
     assert (ours.lm_head.weight is ours.model.embed_tokens.weight) == tied
+
+
+@pytest.mark.parametrize("kind", ["mistral", "qwen2", "qwen3"])
+def test_relatives_of_llama_load_here_and_compute_the_same(kind: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = CONFIG_MAPPING[kind](
+        vocab_size=300,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+        rope_parameters={"rope_type": "default", "rope_theta": 5e5},
+    )
+    theirs = AutoModelForCausalLM.from_config(config)
+    for parameter in theirs.parameters():
+        if parameter.ndim == 1:
+            torch.nn.init.normal_(parameter, 1.0, 0.5)
+    theirs.save_pretrained(tmp_path)
+    assert difference(load_checkpoint(tmp_path), theirs) <= 1e-6
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -273,3 +309,17 @@ def test_one_line_is_enough_to_say_that_nearly_everything_is_missing(tmp_path: P
     )
     with pytest.raises(ValueError, match=r"lacks .* and 16 more$"):
         load_checkpoint(tmp_path)
+
+
+def test_a_model_ends_with_every_token_that_its_files_name(tmp_path: Path) -> None:
+    save_checkpoint(make(), tmp_path)
+    assert load_end_ids(tmp_path) == frozenset()
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "eos_token_id": 7}))
+    assert load_end_ids(tmp_path) == {7}
+    beside = tmp_path / "generation_config.json"
+    beside.write_text(json.dumps({"eos_token_id": [3, 5]}))
+    assert load_end_ids(tmp_path) == {3, 5, 7}
+    beside.write_text(json.dumps({"eos_token_id": ["</s>"]}))
+    with pytest.raises(ValueError, match=r"ids as eos_token_id in .*, got \['</s>'\]"):
+        load_end_ids(tmp_path)

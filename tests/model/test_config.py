@@ -12,6 +12,8 @@ SHAPES = [
     ModelConfig(vocab_size=96, d_model=32, n_layers=2, n_heads=4, tie_embeddings=True),
     ModelConfig(vocab_size=96, d_model=48, n_layers=3, n_heads=6, n_kv_heads=2, d_ff=100),
     ModelConfig(vocab_size=70, d_model=36, n_layers=1, n_heads=3, d_head=8, tie_embeddings=False),
+    ModelConfig(vocab_size=70, d_model=32, n_heads=4, n_kv_heads=2, qkv_bias=True),
+    ModelConfig(vocab_size=70, d_model=32, n_heads=4, n_kv_heads=2, qk_norm=True),
 ]
 
 

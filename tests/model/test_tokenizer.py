@@ -5,6 +5,7 @@ import pytest
 import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import processors
 
 from triskele.model import BytePairTokenizer, ByteTokenizer, load_tokenizer, train_tokenizer
 from triskele.model import Tokenizer as TokenizerProtocol
@@ -103,6 +104,29 @@ def test_a_tokenizer_without_an_end_says_so() -> None:
     assert endless.eos_id is None
     with pytest.raises(ValueError, match="'</s>' is not in the vocabulary"):
         BytePairTokenizer(tokenizers.Tokenizer.from_str(TRAINED.to_json()), eos_token="</s>")
+
+
+def test_special_tokens_are_read_only_where_that_is_asked_for(tmp_path: Path) -> None:
+    TRAINED.save(tmp_path / "tokenizer.json")
+    text = "a<|endoftext|>b"
+    reading = load_tokenizer(tmp_path, reads_special=True)
+    assert reading.encode(text) == [*TRAINED.encode("a"), 0, *TRAINED.encode("b")]
+    assert 0 not in load_tokenizer(tmp_path).encode(text)
+
+
+def test_a_prompt_begins_as_the_file_says(tmp_path: Path) -> None:
+    assert TRAINED.encode_prompt("ab") == TRAINED.encode("ab")
+    assert ByteTokenizer().encode_prompt("ab") == [97, 98]
+    foreign = tokenizers.Tokenizer.from_str(TRAINED.to_json())
+    foreign.post_processor = processors.TemplateProcessing(
+        single="<|endoftext|> $0", special_tokens=[("<|endoftext|>", 0)]
+    )
+    foreign.enable_truncation(3)
+    foreign.enable_padding(length=90)
+    foreign.save(str(tmp_path / "tokenizer.json"))
+    loaded = load_tokenizer(tmp_path)
+    assert loaded.encode_prompt("a longer text") == [0, *TRAINED.encode("a longer text")]
+    assert loaded.encode("a longer text") == TRAINED.encode("a longer text")
 
 
 def test_missing_and_damaged_files_are_named_in_one_line(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ A saved folder loads in ``transformers``, vLLM and SGLang, and theirs loads here
 """
 
 from triskele.model.attention import KVStore, causal_attention
-from triskele.model.checkpoint import load_checkpoint, save_checkpoint
+from triskele.model.checkpoint import load_checkpoint, load_end_ids, save_checkpoint
 from triskele.model.config import ModelConfig, RopeScaling
 from triskele.model.cross_entropy import next_token_loss
 from triskele.model.generation import generate, sample
@@ -35,6 +35,7 @@ __all__ = [
     "generate",
     "initialise",
     "load_checkpoint",
+    "load_end_ids",
     "load_tokenizer",
     "next_token_loss",
     "sample",

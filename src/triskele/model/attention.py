@@ -1,7 +1,8 @@
 """Causal self-attention with grouped queries, and the seam through which keys and values are kept.
 
 Attention(Q, K, V) = softmax(QKᵀ/√C + causal mask) V (Vaswani et al., 2017) with several query heads
-to each key head (Ainslie et al., *GQA*, 2023), on queries and keys turned by rotary embedding. The
+to each key head (Ainslie et al., *GQA*, 2023), on queries and keys turned by rotary embedding,
+and normalised head by head before that where the configuration says so (Henry et al., 2020). The
 kernel is torch's ``scaled_dot_product_attention``.
 
 Without a store the layer sees one batch of whole sequences. With one, the store holds what earlier
@@ -19,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from triskele.model.config import ModelConfig
+from triskele.model.norm import RMSNorm
 from triskele.model.rotary import Rotation, rotate
 
 
@@ -70,7 +72,7 @@ def causal_attention(q_BHTC: Tensor, k_BKSC: Tensor, v_BKSC: Tensor) -> Tensor:
 
 
 class SelfAttention(nn.Module):
-    """One attention layer, its parameters named as in Hugging Face's Llama.
+    """One attention layer, its parameters named as in Hugging Face's Llama and Qwen.
 
     Parameters
     ----------
@@ -86,16 +88,20 @@ class SelfAttention(nn.Module):
         self.head_dim = config.head_dim
         query_width = config.n_heads * config.head_dim
         key_width = config.kv_heads * config.head_dim
-        self.q_proj = nn.Linear(config.d_model, query_width, bias=False)
-        self.k_proj = nn.Linear(config.d_model, key_width, bias=False)
-        self.v_proj = nn.Linear(config.d_model, key_width, bias=False)
+        self.q_proj = nn.Linear(config.d_model, query_width, bias=config.qkv_bias)
+        self.k_proj = nn.Linear(config.d_model, key_width, bias=config.qkv_bias)
+        self.v_proj = nn.Linear(config.d_model, key_width, bias=config.qkv_bias)
         self.o_proj = nn.Linear(query_width, config.d_model, bias=False)
+        self.q_norm = RMSNorm(config.head_dim, eps=config.norm_eps) if config.qk_norm else None
+        self.k_norm = RMSNorm(config.head_dim, eps=config.norm_eps) if config.qk_norm else None
 
     def forward(self, x_BTD: Tensor, turn: Rotation, store: KVStore | None = None) -> Tensor:
         """Mix information across positions; `turn` is the rotation of the T positions."""
-        q_BHTC = rotate(self._heads(self.q_proj(x_BTD)), turn)
-        k_BKTC = rotate(self._heads(self.k_proj(x_BTD)), turn)
+        q_BHTC, k_BKTC = self._heads(self.q_proj(x_BTD)), self._heads(self.k_proj(x_BTD))
         v_BKTC = self._heads(self.v_proj(x_BTD))
+        if self.q_norm is not None and self.k_norm is not None:
+            q_BHTC, k_BKTC = self.q_norm(q_BHTC), self.k_norm(k_BKTC)
+        q_BHTC, k_BKTC = rotate(q_BHTC, turn), rotate(k_BKTC, turn)
         if store is None:
             mixed_BHTC = causal_attention(q_BHTC, k_BKTC, v_BKTC)
         else:

@@ -27,6 +27,7 @@ from triskele.model.transformer import Transformer
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 CONFIG = "config.json"
+GENERATION_CONFIG = "generation_config.json"
 TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 
@@ -38,7 +39,7 @@ N_NAMED = 3
 def save_checkpoint(
     model: Transformer, directory: str | Path, *, tokenizer: BytePairTokenizer | None = None
 ) -> None:
-    """Write a model as a Hugging Face Llama folder.
+    """Write a model as a Hugging Face folder, of Llama, Qwen2 or Qwen3 by its configuration.
 
     Parameters
     ----------
@@ -86,7 +87,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(directory: str | Path, *, dtype: torch.dtype | None = None) -> Transformer:
-    """Read a folder written by `save_checkpoint` or by Hugging Face for a Llama.
+    """Read a folder by `save_checkpoint`, or by Hugging Face for Llama, Mistral, Qwen2 or Qwen3.
 
     Parameters
     ----------
@@ -140,6 +141,30 @@ def load_checkpoint(directory: str | Path, *, dtype: torch.dtype | None = None) 
     if tied:
         model.lm_head.weight = model.model.embed_tokens.weight
     return model
+
+
+def load_end_ids(directory: str | Path) -> frozenset[int]:
+    """Return the ids after which a model has said what it has to say.
+
+    All that ``config.json`` and ``generation_config.json`` name: models that converse end their
+    turns with other tokens than documents.
+
+    Raises
+    ------
+    ValueError
+        When a file is damaged or names something other than ids.
+    """
+    found: set[int] = set()
+    for name in (CONFIG, GENERATION_CONFIG):
+        path = Path(directory) / name
+        if name == GENERATION_CONFIG and not path.is_file():
+            continue
+        stated = _read_json(path).get("eos_token_id")
+        ids = stated if isinstance(stated, list) else [] if stated is None else [stated]
+        if any(type(id) is not int for id in ids):
+            raise ValueError(f"expected ids as eos_token_id in {path}, got {stated!r}")
+        found.update(ids)
+    return frozenset(found)
 
 
 def _write_texts(

@@ -72,6 +72,10 @@ class ModelConfig:
         Added to the mean square inside every RMSNorm.
     tie_embeddings : bool
         Whether the output head is the embedding.
+    qkv_bias : bool
+        Whether queries, keys and values have a bias, as in Qwen2.
+    qk_norm : bool
+        Whether the heads of queries and keys are normalised before they are turned, as in Qwen3.
 
     Raises
     ------
@@ -91,6 +95,8 @@ class ModelConfig:
     rope_scaling: RopeScaling | None = None
     norm_eps: float = 1e-5
     tie_embeddings: bool = True
+    qkv_bias: bool = False
+    qk_norm: bool = False
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "d_model", "n_layers", "n_heads", "max_seq_len"):
@@ -140,7 +146,9 @@ class ModelConfig:
     def n_params_without_embeddings(self) -> int:
         """Parameters of the blocks and of the norms."""
         norms = (2 * self.n_layers + 1) * self.d_model
-        return self.n_layers * self._n_matrix_params_per_layer + norms
+        heads = self.qkv_bias * (self.n_heads + 2 * self.kv_heads) + self.qk_norm * 2
+        per_layer = self._n_matrix_params_per_layer + heads * self.head_dim
+        return self.n_layers * per_layer + norms
 
     def flops_per_token(self, seq_len: int) -> int:
         """Floating-point operations to train on one token: one forward and one backward pass.

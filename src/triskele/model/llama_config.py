@@ -1,19 +1,21 @@
-"""The architecture in Hugging Face's words: ModelConfig to and from a Llama ``config.json``.
+"""The architecture in Hugging Face's words: ModelConfig to and from a ``config.json``.
+
+Four architectures share the Llama layout: Llama itself, Mistral, Qwen2 (biases on queries, keys
+and values) and Qwen3 (normalised queries and keys).
 
 Written with the keys that every reader knows (``rope_theta``, ``rope_scaling``, ``torch_dtype``:
 ``transformers`` 4 and 5, vLLM, SGLang); read with these or with the newer ``rope_parameters``.
-Whatever this model cannot compute (biases, other activations, other rotary stretches,
-quantisation) is refused, never ignored. It does not read files.
+Whatever this model cannot compute (other biases, other activations, other rotary stretches,
+sliding windows that would be felt, quantisation) is refused, never ignored. It does not read files.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from triskele.model.config import ModelConfig, RopeScaling
 
-ARCHITECTURE = "LlamaForCausalLM"
-
-# What a Llama config may say only in one way, and what it means to be silent.
+# What a config may say only in one way, and what it means to be silent.
 FIXED = {
     "hidden_act": "silu",
     "attention_bias": False,
@@ -24,10 +26,43 @@ FIXED = {
 # As in transformers, where a config file is silent.
 DEFAULTS: Mapping[str, Any] = {
     "rms_norm_eps": 1e-6,
-    "max_position_embeddings": 2048,
     "tie_word_embeddings": False,
     "rope_theta": 10_000.0,
 }
+FULL_ATTENTION = "full_attention"
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """One of the architectures in the Llama layout: its names, what is its own, its silences."""
+
+    name: str
+    model_type: str
+    silences: Mapping[str, Any]
+    qkv_bias: bool = False
+    qk_norm: bool = False
+
+
+ARCHITECTURES = (
+    Architecture("LlamaForCausalLM", "llama", {"max_position_embeddings": 2048}),
+    Architecture(
+        "MistralForCausalLM",
+        "mistral",
+        {"max_position_embeddings": 131072, "num_key_value_heads": 8, "sliding_window": 4096},
+    ),
+    Architecture(
+        "Qwen2ForCausalLM",
+        "qwen2",
+        {"max_position_embeddings": 32768, "num_key_value_heads": 32},
+        qkv_bias=True,
+    ),
+    Architecture(
+        "Qwen3ForCausalLM",
+        "qwen3",
+        {"max_position_embeddings": 32768, "num_key_value_heads": 32, "head_dim": 128},
+        qk_norm=True,
+    ),
+)
 
 
 def to_llama_config(config: ModelConfig, *, dtype: str, eos_id: int | None) -> dict[str, Any]:
@@ -41,10 +76,19 @@ def to_llama_config(config: ModelConfig, *, dtype: str, eos_id: int | None) -> d
         Of the weights, in torch's words: "float32", "bfloat16", "float16".
     eos_id : int, optional
         The id between documents, which therefore both ends one and begins the next.
+
+    Raises
+    ------
+    ValueError
+        When no architecture has both biases and normalised queries and keys.
     """
+    own = (config.qkv_bias, config.qk_norm)
+    found = [kind for kind in ARCHITECTURES if (kind.qkv_bias, kind.qk_norm) == own]
+    if not found:
+        raise ValueError("expected qkv_bias or qk_norm, got both: no known architecture has them")
     return {
-        "architectures": [ARCHITECTURE],
-        "model_type": "llama",
+        "architectures": [found[0].name],
+        "model_type": found[0].model_type,
         "vocab_size": config.vocab_size,
         "hidden_size": config.d_model,
         "intermediate_size": config.ff_dim,
@@ -74,15 +118,14 @@ def from_llama_config(raw: Mapping[str, Any]) -> ModelConfig:
     Raises
     ------
     ValueError
-        When it describes anything other than a Llama this model computes exactly.
+        When it describes anything that this model does not compute exactly.
     """
-    names = raw.get("architectures") or [raw.get("model_type")]
-    if not {ARCHITECTURE, "llama"} & set(names):
-        raise ValueError(f"expected architecture {ARCHITECTURE}, got {', '.join(map(str, names))}")
+    kind = _architecture(raw)
     for key, only in FIXED.items():
         if raw.get(key, only) not in (only, None):
             raise ValueError(f"expected {key} {only!r}, got {raw[key]!r}")
-    full = {**DEFAULTS, **raw}
+    full = {**DEFAULTS, **kind.silences, **raw}
+    _refuse_windows(full, kind)
     rope = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
     try:
         return ModelConfig(
@@ -98,9 +141,33 @@ def from_llama_config(raw: Mapping[str, Any]) -> ModelConfig:
             rope_scaling=_stretch_in(rope),
             norm_eps=full["rms_norm_eps"],
             tie_embeddings=full["tie_word_embeddings"],
+            qkv_bias=kind.qkv_bias,
+            qk_norm=kind.qk_norm,
         )
     except KeyError as error:
-        raise ValueError(f"expected a Llama config with a key {error}, got none") from error
+        raise ValueError(f"expected a {kind.name} config with a key {error}, got none") from error
+
+
+def _architecture(raw: Mapping[str, Any]) -> Architecture:
+    names = raw.get("architectures") or [raw.get("model_type")]
+    for kind in ARCHITECTURES:
+        if {kind.name, kind.model_type} & set(names):
+            return kind
+    known = ", ".join(kind.name for kind in ARCHITECTURES)
+    raise ValueError(f"expected architecture {known}, got {', '.join(map(str, names))}")
+
+
+def _refuse_windows(full: Mapping[str, Any], kind: Architecture) -> None:
+    """Refuse attention to the last tokens only, unless no sequence is longer than the window."""
+    others = sorted(set(full.get("layer_types") or ()) - {FULL_ATTENTION})
+    if others:
+        raise ValueError(f"expected layers of {FULL_ATTENTION}, got {', '.join(map(str, others))}")
+    window, longest = full.get("sliding_window"), full["max_position_embeddings"]
+    slides = kind.model_type == "mistral" or full.get("use_sliding_window", False)
+    if slides and window is not None and window < longest:
+        raise ValueError(
+            f"expected no sliding window below max_position_embeddings {longest}, got {window}"
+        )
 
 
 def _stretch_out(scaling: RopeScaling | None) -> dict[str, Any] | None:

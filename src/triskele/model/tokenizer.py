@@ -3,7 +3,8 @@
 Sennrich et al. (2016) over bytes, trained and run by the ``tokenizers`` library, so that the file
 it writes is the ``tokenizer.json`` that ``transformers``, vLLM and SGLang read. Every byte is in
 the alphabet: any text can be encoded, and comes back as it was. Text is never read as a special
-token: a document that happens to contain ``<|endoftext|>`` cannot end itself.
+token: a document that happens to contain ``<|endoftext|>`` cannot end itself. Only a rendered
+conversation is, whose template writes special tokens as text (``reads_special``).
 
 It does not know of chat templates, padding or truncation.
 """
@@ -68,6 +69,10 @@ class ByteTokenizer:
         """Return the bytes of a text."""
         return list(text.encode())
 
+    def encode_prompt(self, text: str) -> list[int]:
+        """Return the bytes of a text: nothing stands before a prompt."""
+        return self.encode(text)
+
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of some bytes; broken UTF-8 becomes U+FFFD."""
         return bytes(i for i in ids if i < N_BYTES).decode(errors="replace")
@@ -82,6 +87,8 @@ class BytePairTokenizer:
         The library's object; becomes this one's own and is set not to read special tokens in text.
     eos_token : str, optional
         The special token that ends a document.
+    reads_special : bool
+        Whether a text that spells a special token is read as that token.
 
     Raises
     ------
@@ -89,10 +96,15 @@ class BytePairTokenizer:
         When `eos_token` is not in the vocabulary.
     """
 
-    def __init__(self, backend: tokenizers.Tokenizer, *, eos_token: str | None) -> None:
+    def __init__(
+        self, backend: tokenizers.Tokenizer, *, eos_token: str | None, reads_special: bool = False
+    ) -> None:
         if eos_token is not None and backend.token_to_id(eos_token) is None:
             raise ValueError(f"the end token {eos_token!r} is not in the vocabulary")
-        backend.encode_special_tokens = True
+        backend.encode_special_tokens = not reads_special
+        # What a file says of training batches would cut and fill up prompts.
+        backend.no_truncation()
+        backend.no_padding()
         self._backend = backend
         self.eos_token = eos_token
 
@@ -109,8 +121,13 @@ class BytePairTokenizer:
         return self._backend.token_to_id(self.eos_token)
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of a text, no special token among them."""
+        """Return the ids of a text, no special token added."""
         ids: list[int] = self._backend.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def encode_prompt(self, text: str) -> list[int]:
+        """Return the ids of a text and what the file puts around one, as a token that begins it."""
+        ids: list[int] = self._backend.encode(text, add_special_tokens=True).ids
         return ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
@@ -169,11 +186,12 @@ def train_tokenizer(texts: Iterable[str], *, vocab_size: int) -> BytePairTokeniz
     return BytePairTokenizer(backend, eos_token=END_OF_TEXT)
 
 
-def load_tokenizer(path: str | Path) -> BytePairTokenizer:
+def load_tokenizer(path: str | Path, *, reads_special: bool = False) -> BytePairTokenizer:
     """Read a ``tokenizer.json``, or the one in a checkpoint folder.
 
     The end of text is what the ``tokenizer_config.json`` beside it says, else ``<|endoftext|>``
-    or another customary name, else none.
+    or another customary name, else none. A text that spells a special token is read as that token
+    if ``reads_special``.
 
     Raises
     ------
@@ -189,7 +207,8 @@ def load_tokenizer(path: str | Path) -> BytePairTokenizer:
         backend = tokenizers.Tokenizer.from_file(str(path))
     except Exception as error:
         raise ValueError(f"expected a tokenizer.json in {path}: {error}") from error
-    return BytePairTokenizer(backend, eos_token=_eos_token(path, backend))
+    eos_token = _eos_token(path, backend)
+    return BytePairTokenizer(backend, eos_token=eos_token, reads_special=reads_special)
 
 
 def _eos_token(path: Path, backend: tokenizers.Tokenizer) -> str | None:

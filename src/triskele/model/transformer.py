@@ -1,8 +1,9 @@
 """A decoder-only transformer in the Llama layout: RMSNorm, rotary attention, SwiGLU.
 
 Touvron et al., *LLaMA* (2023). Every parameter bears the name it has in Hugging Face's
-``LlamaForCausalLM``, so that checkpoints need no name map in either direction. Initialisation is
-normal with the residual projections scaled down by the depth (Radford et al., *GPT-2*, 2019).
+``LlamaForCausalLM`` (or Qwen's, where the configuration has their biases or norms), so that
+checkpoints need no name map in either direction. Initialisation is normal with the residual
+projections scaled down by the depth (Radford et al., *GPT-2*, 2019).
 
 The model does not know about devices, precision, optimizers or text: tokens go in, logits come
 out, or, when targets come in as well, the mean loss.
@@ -19,22 +20,10 @@ from torch import Tensor, nn
 from triskele.model.attention import KVStore, SelfAttention
 from triskele.model.config import ModelConfig
 from triskele.model.cross_entropy import next_token_loss
+from triskele.model.norm import RMSNorm
 from triskele.model.rotary import Rotation, rotation
 
 WEIGHT_STD = 0.02
-
-
-class RMSNorm(nn.Module):
-    """Scale each vector to unit root mean square, then each channel by a learned gain."""
-
-    def __init__(self, width: int, *, eps: float) -> None:
-        super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return `x` normalised over its last axis."""
-        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
 
 
 class FeedForward(nn.Module):
@@ -125,7 +114,8 @@ class Transformer(nn.Module):
         Raises
         ------
         ValueError
-            When there are more tokens than ``config.max_seq_len``.
+            When there are more tokens than ``config.max_seq_len`` and no store, which may pack
+            several sequences into one row.
         """
         x_BTD = self.hidden(tokens_BT, store=store)
         if targets_BT is not None:
@@ -136,7 +126,7 @@ class Transformer(nn.Module):
     def hidden(self, tokens_BT: Tensor, *, store: KVStore | None = None) -> Tensor:
         """Return (B, T, D), the normalised vectors from which the head makes logits."""
         n_tokens = tokens_BT.shape[1]
-        if n_tokens > self.config.max_seq_len:
+        if store is None and n_tokens > self.config.max_seq_len:
             raise ValueError(
                 f"at most max_seq_len={self.config.max_seq_len} tokens fit, got {n_tokens}"
             )
@@ -166,11 +156,14 @@ def initialise(model: Transformer, *, generator: torch.Generator | None = None) 
 
     All matrices are normal with standard deviation 0.02, the embedding and the head among them;
     only the projections that write to the residual stream, of which there are two a layer, are
-    smaller by √(2L), so that the stream's variance does not grow with depth. Gains are one.
+    smaller by √(2L), so that the stream's variance does not grow with depth. Gains are one, biases
+    zero.
     """
     writing = WEIGHT_STD / math.sqrt(2 * model.config.n_layers)
     for name, parameter in model.named_parameters():
-        if parameter.ndim == 1:
+        if name.endswith("bias"):
+            parameter.zero_()
+        elif parameter.ndim == 1:
             parameter.fill_(1.0)
         elif name.endswith(("o_proj.weight", "down_proj.weight")):
             parameter.normal_(0.0, writing, generator=generator)
