@@ -10,8 +10,8 @@ from typing import Any
 from tests.serve.engine.models import CONFIG, tiny_engine
 
 from triskele.model import ByteTokenizer
+from triskele.serve.chat_template import ChatTemplate
 from triskele.serve.engine import Engine
-from triskele.serve.engine.chat import ChatTemplate
 from triskele.serve.engine.driver import Driver
 from triskele.serve.engine.server import EngineServer, Served
 from triskele.serve.http import Origin, Response, fetch

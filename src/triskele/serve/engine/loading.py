@@ -20,8 +20,8 @@ from triskele.model import (
 )
 from triskele.model.llama_config import from_llama_config
 from triskele.serve.cache.named import EVICTIONS
+from triskele.serve.chat_template import ChatTemplate
 from triskele.serve.engine.batching import Batching
-from triskele.serve.engine.chat import ChatTemplate
 from triskele.serve.engine.config import EngineConfig
 from triskele.serve.engine.engine import Engine
 from triskele.serve.engine.pages import PagedStore

@@ -15,8 +15,8 @@ from typing import Protocol
 import msgspec
 
 from triskele import __version__
+from triskele.serve.chat_template import ChatTemplate
 from triskele.serve.engine.answers import Answers, Kind
-from triskele.serve.engine.chat import ChatTemplate
 from triskele.serve.engine.driver import Driver, Sink
 from triskele.serve.engine.engine import Piece, TooLong
 from triskele.serve.engine.exposition import CONTENT_TYPE, expose

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from triskele.serve.engine.chat import ChatTemplate
+from triskele.serve.chat_template import ChatTemplate
 
 TURNS = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]
 # After the template of a common family of models.
