@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from triskele.serve.routing import Outcome, Phase
-from triskele.serve.routing.latency import LEAST_PACE, LEAST_WORK, LatencyModel
+from triskele.serve.routing.latency import LEAST_PACE, LEAST_WORK, Diligence, LatencyModel
 from triskele.serve.routing.queues import Queues, Ticket, new_work
 
 
@@ -104,3 +104,44 @@ def test_the_model_survives_a_round_through_json() -> None:
     other = again.expect(queues, new, attended, n_prompt=1000, now=500.0)
     assert one.own == pytest.approx(other.own, rel=1e-3)
     assert one.pace == pytest.approx(other.pace, rel=1e-3)
+
+
+def test_a_few_lessons_a_second_teach_the_same() -> None:
+    taught = []
+    for diligence in (Diligence(), Diligence(lessons=0.2, refresh=0.005)):
+        model, queues = LatencyModel(diligence), Queues()
+        model.grow(1)
+        queues.grow(1)
+        # One every ten seconds: at 0.2 a second every one of them, of which the next are left out.
+        teach(model, queues, 400, per_token=0.0003, pace=0.05)
+        new, attended = new_work(np.zeros(1), 1, 2000)
+        taught.append(model.expect(queues, new, attended, n_prompt=2000, now=1e4))
+    assert taught[1].own == pytest.approx(taught[0].own)
+    assert taught[1].pace == pytest.approx(taught[0].pace)
+
+
+def test_more_outcomes_than_lessons_are_passed_over_and_counted_all_the_same() -> None:
+    model, queues = LatencyModel(Diligence(lessons=1.0)), Queues()
+    model.grow(1)
+    queues.grow(1)
+    before = model.ttft.shared.copy()
+    ticket = Ticket(
+        slot=0, n_prompt=100, new=0.1, attended=0.01, features=queues.features[:, 0].copy(),
+        ttft=0.2, pace=0.02, latency=1.0, kind="", promised=(),
+    )  # fmt: skip
+    model.learn_first_token(ticket, Outcome(0, "a", Phase.FIRST_TOKEN, 2.0), 10.0)
+    once = model.ttft.shared.copy()
+    assert not np.array_equal(once, before)
+    model.learn_first_token(ticket, Outcome(1, "a", Phase.FIRST_TOKEN, 9.0), 10.9)
+    assert np.array_equal(model.ttft.shared, once)
+    model.learn_first_token(ticket, Outcome(2, "a", Phase.FIRST_TOKEN, 9.0), 11.1)
+    assert not np.array_equal(model.ttft.shared, once)
+    errors = model.errors()["ttft"]
+    assert errors is not None
+    assert errors.n == 3
+
+
+@pytest.mark.parametrize("wrong", [{"lessons": 0.0}, {"refresh": -1.0}, {"refresh": np.inf}])
+def test_a_router_that_never_learns_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="lessons above 0"):
+        Diligence(**wrong)

@@ -204,3 +204,14 @@ def test_what_was_learned_before_any_worker_is_restored_too() -> None:
     assert again.coefficients(5.0) == pytest.approx(np.column_stack([MEAN] * 2))
     with pytest.raises(ValueError, match="expected 3 coefficients"):
         again.restore(regression(1).state() | {"shared": [1.0]}, 0.0)
+
+
+def test_coefficients_are_given_again_for_as_long_as_they_are_believed() -> None:
+    lazy = FleetRegression([0.0, 0.0], [1.0, 1.0], refresh=0.5)
+    lazy.grow(2)
+    given = lazy.coefficients(1.0)
+    lazy.update(0, np.array([1.0, 0.0]), 5.0, scale=0.1, now=1.1)
+    assert lazy.coefficients(1.4) is given
+    assert not np.array_equal(lazy.coefficients(1.6), given)
+    lazy.grow(3)
+    assert lazy.coefficients(1.6).shape == (2, 3)

@@ -6,8 +6,8 @@ is x that depends on the worker's cache and x that makes others wait.
 """
 
 from dataclasses import dataclass
-from math import hypot
-from typing import Any
+from math import hypot, inf
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,8 +34,28 @@ LEAST_WORK = 1e-3
 LEAST_PACE = 1e-6
 
 
-@dataclass(frozen=True, slots=True)
-class Expectation:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diligence:
+    """How much of its time a router may put into learning, where there are thousands a second.
+
+    Attributes
+    ----------
+    lessons
+        Most first tokens, and most answers, of one worker that are learned from in a second.
+    refresh
+        Seconds for which what was learned is taken to stay the same.
+    """
+
+    lessons: float = inf
+    refresh: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse a router that never learns."""
+        if not self.lessons > 0 or not 0 <= self.refresh < inf:
+            raise ValueError(f"expected lessons above 0 and seconds of at least 0, got {self}")
+
+
+class Expectation(NamedTuple):
     """What a request is expected to take on each worker, (n_slots,), in seconds.
 
     Attributes
@@ -52,16 +72,29 @@ class Expectation:
 
 
 class LatencyModel:
-    """Predicts every worker, and learns from first tokens and answers."""
+    """Predicts every worker, and learns from first tokens and answers.
 
-    def __init__(self) -> None:
-        self.ttft = FleetRegression(*TTFT_PRIOR)
-        self.pace = FleetRegression(*PACE_PRIOR)
+    Parameters
+    ----------
+    diligence
+        How much may be learned; everything if not given.
+    """
+
+    def __init__(self, diligence: Diligence | None = None) -> None:
+        diligence = diligence or Diligence()
+        self._between = 1 / diligence.lessons
+        self._next_first_token: list[float] = []
+        self._next_answer: list[float] = []
+        self.ttft = FleetRegression(*TTFT_PRIOR, refresh=diligence.refresh)
+        self.pace = FleetRegression(*PACE_PRIOR, refresh=diligence.refresh)
         self._ttft_errors, self._latency_errors = Errors(), Errors()
 
     def grow(self, n_slots: int) -> None:
         """Make room for workers up to ``n_slots``."""
-        if n_slots > self.ttft.own.shape[1]:
+        n_new = n_slots - self.ttft.own.shape[1]
+        if n_new > 0:
+            self._next_first_token += [-inf] * n_new
+            self._next_answer += [-inf] * n_new
             self.ttft.grow(n_slots)
             self.pace.grow(n_slots)
 
@@ -96,14 +129,18 @@ class LatencyModel:
     def learn_first_token(self, ticket: Ticket, outcome: Outcome, now: float) -> None:
         """Learn how long a first token took."""
         self._ttft_errors.add(ticket.ttft, outcome.latency)
+        if now < self._next_first_token[ticket.slot]:
+            return
+        self._next_first_token[ticket.slot] = now + self._between
         x, scale = ticket.ttft_features(outcome.n_cached), ticket.ttft_scale
         self.ttft.update(ticket.slot, x, outcome.latency, scale=scale, now=now)
 
     def learn_answer(self, ticket: Ticket, outcome: Outcome, now: float) -> None:
         """Learn how long an answer took, if it is known how many tokens it had."""
         self._latency_errors.add(ticket.latency, outcome.latency)
-        if outcome.n_output is None:
+        if outcome.n_output is None or now < self._next_answer[ticket.slot]:
             return
+        self._next_answer[ticket.slot] = now + self._between
         n_after = max(outcome.n_output - 1, 0)
         slot, of_pace = ticket.slot, ticket.pace_features()
         if ticket.first_token is not None:
@@ -134,6 +171,8 @@ class LatencyModel:
     def restore(self, state: dict[str, Any], now: float) -> None:
         """Take up what :meth:`state` returned."""
         self.ttft.restore(state["ttft"], now)
+        n_slots = self.ttft.own.shape[1]
+        self._next_first_token, self._next_answer = [-inf] * n_slots, [-inf] * n_slots
         self.pace.restore(state["pace"], now)
 
     def check(self) -> None:

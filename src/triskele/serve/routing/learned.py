@@ -25,7 +25,7 @@ up and to enter it, and a few vector operations over the workers.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,7 @@ from triskele.serve.routing.accuracy import ErrorReport
 from triskele.serve.routing.answer_lengths import AnswerLengths
 from triskele.serve.routing.demand import Demand
 from triskele.serve.routing.failures import Failures
-from triskele.serve.routing.latency import LatencyModel
+from triskele.serve.routing.latency import Diligence, LatencyModel
 from triskele.serve.routing.mirror import CacheMirror
 from triskele.serve.routing.queues import RUNNING, Queues, Ticket, new_work
 from triskele.serve.routing.regression import Floats
@@ -93,6 +93,8 @@ class LearnedGreedy:
         What a second of work costs; all weights 0 is the objective of the paper.
     window
         Seconds over which arrivals and load are averaged.
+    diligence
+        How much of its time may go into learning; all that it takes if not given.
     """
 
     def __init__(
@@ -103,6 +105,7 @@ class LearnedGreedy:
         default_pages: int = 16_384,
         pricing: Pricing | None = None,
         window: float = 30.0,
+        diligence: Diligence | None = None,
     ) -> None:
         if page_size < 1:
             raise ValueError(f"expected pages of at least one token, got {page_size}")
@@ -113,7 +116,7 @@ class LearnedGreedy:
         self._queues = Queues()
         self._demand = Demand(window=window)
         self._lengths = AnswerLengths()
-        self._model = LatencyModel()
+        self._model = LatencyModel(diligence)
         self._failures = Failures()
         self._held: Floats = np.zeros(0)
         self._n_sent = 0
@@ -313,8 +316,7 @@ class LearnedGreedy:
         return slot
 
 
-@dataclass(frozen=True, slots=True)
-class _Weighed:
+class _Weighed(NamedTuple):
     """A request on every worker, (n_slots,): work, seconds of its parts, and in all."""
 
     hashes: list[int]

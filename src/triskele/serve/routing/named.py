@@ -21,10 +21,12 @@ from triskele.serve.routing.baselines import (
     random_choice,
     round_robin,
 )
+from triskele.serve.routing.latency import Diligence
 from triskele.serve.routing.learned import LearnedGreedy, Pricing
 from triskele.serve.routing.overlap import OverlapCost
 from triskele.serve.routing.router import Router
 
+EVERY_OUTCOME = Diligence()
 HASHED = 256
 """Tokens of a prompt without a session that consistent hashing goes by."""
 
@@ -41,19 +43,25 @@ class Surroundings:
         The source of its draws.
     eviction
         Makes the workers' eviction policy from a capacity in pages.
+    diligence
+        How much of its time may go into learning, if it learns.
     """
 
     page_size: int
     rng: np.random.Generator
     eviction: Callable[[int], EvictionPolicy]
+    diligence: Diligence = EVERY_OUTCOME
 
 
 ROUTERS: dict[str, Callable[[Surroundings], Router]] = {
-    "lbgr": lambda given: LearnedGreedy(page_size=given.page_size, eviction=given.eviction),
+    "lbgr": lambda given: LearnedGreedy(
+        page_size=given.page_size, eviction=given.eviction, diligence=given.diligence
+    ),
     "lbgr-greedy": lambda given: LearnedGreedy(
         page_size=given.page_size,
         eviction=given.eviction,
         pricing=Pricing(followers=0.0, interrupted=0.0, copies=0.0),
+        diligence=given.diligence,
     ),
     "cache-aware": lambda given: CacheAware(given.rng),
     "prefix-affinity": lambda given: PrefixAffinity(given.rng),
@@ -98,7 +106,7 @@ class Policy:
         make = EVICTIONS[self.eviction]
         return lambda n_pages, number: make(n_pages, random.Random(f"{seed}, worker {number}"))
 
-    def route(self, seed: int, *, page_size: int) -> Router:
+    def route(self, seed: int, *, page_size: int, diligence: Diligence = EVERY_OUTCOME) -> Router:
         """Return a new router for pages of ``page_size`` tokens."""
         make, draws = EVICTIONS[self.eviction], random.Random(f"{seed}, mirrors")
         return ROUTERS[self.router](
@@ -106,5 +114,6 @@ class Policy:
                 page_size=page_size,
                 rng=np.random.default_rng(seed),
                 eviction=lambda n_pages: make(n_pages, draws),
+                diligence=diligence,
             )
         )

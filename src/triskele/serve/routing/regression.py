@@ -37,6 +37,8 @@ class FleetRegression:
         Weight of an outcome relative to the next one, of shared and of own coefficients.
     fading
         Seconds after which half of a silent worker's difference is forgotten.
+    refresh
+        Seconds for which coefficients that were worked out are given again.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class FleetRegression:
         own: float = 0.05,
         forgetting: tuple[float, float] = (0.998, 0.99),
         fading: float = 60.0,
+        refresh: float = 0.0,
     ) -> None:
         self._forgetting = forgetting
         self._fading = fading
@@ -58,9 +61,12 @@ class FleetRegression:
         self._S = np.diag(np.sqrt(self._prior))
         self._own_S = np.zeros((0, n_features, n_features))
         self._heard = np.zeros(0)
+        self._refresh = refresh
+        self._given: tuple[float, Floats] | None = None
 
     def grow(self, n_slots: int) -> None:
         """Make room for workers up to ``n_slots``."""
+        self._given = None
         n_features, n_old = self.own.shape
         prior = np.diag(np.sqrt(self._own_prior))
         new = np.broadcast_to(prior, (n_slots - n_old, n_features, n_features))
@@ -70,14 +76,19 @@ class FleetRegression:
 
     def forget(self, slot: int) -> None:
         """Let a slot be that of a worker of which nothing is known."""
+        self._given = None
         self.own[:, slot] = 0.0
         self._own_S[slot] = np.diag(np.sqrt(self._own_prior))
         self._heard[slot] = -inf
 
     def coefficients(self, now: float) -> Floats:
         """Return every worker's coefficients, (n_features, n_slots)."""
+        if self._given is not None and now - self._given[0] < self._refresh:
+            return self._given[1]
         faded = np.exp2((self._heard - now) / self._fading)
-        return np.asarray(self.shared[:, None] + self.own * faded)
+        coefficients: Floats = self.shared[:, None] + self.own * faded
+        self._given = now, coefficients
+        return coefficients
 
     def predict(self, slot: int, x: Floats, now: float) -> tuple[float, float]:
         """Return what is predicted of features, (n_features,), and its standard deviation."""
@@ -133,6 +144,7 @@ class FleetRegression:
         if shared.shape != self.shared.shape:
             raise ValueError(f"expected {len(self.shared)} coefficients, got {shared.shape}")
         n = len(shared)
+        self._given = None
         self.shared = shared
         self._S = np.array(state["root"], dtype=np.float64)
         self.own = np.array(state["own"], dtype=np.float64).reshape(-1, n).T.copy()
