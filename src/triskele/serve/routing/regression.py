@@ -83,7 +83,7 @@ class FleetRegression:
 
     def coefficients(self, now: float) -> Floats:
         """Return every worker's coefficients, (n_features, n_slots)."""
-        if self._given is not None and now - self._given[0] < self._refresh:
+        if self._given is not None and abs(now - self._given[0]) < self._refresh:
             return self._given[1]
         faded = np.exp2((self._heard - now) / self._fading)
         coefficients: Floats = self.shared[:, None] + self.own * faded

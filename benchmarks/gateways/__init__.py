@@ -1,0 +1,1 @@
+"""What measuring a gateway takes: a mock worker, a load client, its rivals, and probes."""
