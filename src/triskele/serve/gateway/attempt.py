@@ -7,9 +7,10 @@ client that goes away is nobody's fault; a worker that answers 429 is full, not 
 import asyncio
 from collections.abc import Callable
 
-from triskele.serve.gateway.fleet import Fleet, Pool
+from triskele.serve.gateway.fleet import Fleet
 from triskele.serve.gateway.health import Fault
 from triskele.serve.gateway.journey import Journey, Stop
+from triskele.serve.gateway.pool import Pool
 from triskele.serve.gateway.relay import Relay
 from triskele.serve.http import Unreachable, UpstreamError
 from triskele.serve.routing import Outcome, Phase, Request
@@ -49,10 +50,11 @@ class Attempt:
         self._journey = journey
         self._request = request
         self._fleet = fleet
-        self._router = pool.router
         self._now = now
         self._began = now()
         self.member = pool.choose(request, self._began)
+        # Not before: it may have been another until now.
+        self._router = pool.router
         self._ticket = self.member.health.sent()
         self.member.tally.n_requests += 1
         self.member.exchanges.add(journey)
@@ -70,31 +72,31 @@ class Attempt:
         """
         journey = self._journey
         try:
-            await self.member.origin.exchange(head, body, relay)
+            try:
+                await self.member.origin.exchange(head, body, relay)
+            finally:
+                # First of all: who finds the worker down gives up only those that still wait there.
+                self.member.exchanges.discard(journey)
         except UpstreamError as error:
             fault = Fault.REFUSED if isinstance(error, Unreachable) else Fault.RESET
             self._fail(fault, str(error))
-            return self._break_off()
+            return self._break_off(relay)
         except asyncio.CancelledError:
-            if journey.stop is Stop.ABANDONED:
-                journey.stopped()
+            if journey.stop is Stop.ABANDONED and journey.stopped() is Stop.ABANDONED:
                 self._fail(None, "the worker does not answer")
-                return self._break_off()
+                return self._break_off(relay)
             if journey.stop is Stop.EXPIRED and relay.status is None:
                 self._fail(Fault.TIMEOUT, "no answer in time")
             else:
                 self._tell(Phase.CANCELLED)
                 self.member.health.released(self._ticket)
             raise
-        finally:
-            self.member.exchanges.discard(journey)
         return self._end(relay)
 
     def first_event(self) -> None:
         """Hear that the first event has been sent on."""
+        # Health hears only of whole answers: a worker may break off every stream that it begins.
         self._journey.first_event = self._now()
-        self.member.health.succeeded(self._ticket, self._now())
-        self._fleet.look(self.member)
         self._tell(Phase.FIRST_TOKEN)
 
     def _end(self, relay: Relay) -> bool:
@@ -138,8 +140,9 @@ class Attempt:
         else:
             self._fleet.failed(self.member, self._ticket, fault, self._now(), error)
 
-    def _break_off(self) -> bool:
+    def _break_off(self, relay: Relay) -> bool:
         """End an answer that cannot be made whole; a client that has none of it lost nothing."""
+        relay.drop()
         if not self._journey.reply.started:
             return False
         self._journey.reply.abort()

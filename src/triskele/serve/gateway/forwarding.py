@@ -16,12 +16,14 @@ from dataclasses import dataclass
 from triskele.serve.gateway.access import Access
 from triskele.serve.gateway.admission import Admission, Overloaded
 from triskele.serve.gateway.attempt import Attempt
-from triskele.serve.gateway.fleet import Fleet, Pool
+from triskele.serve.gateway.fleet import Fleet
+from triskele.serve.gateway.health import State
 from triskele.serve.gateway.journey import Journey
 from triskele.serve.gateway.member import Member
+from triskele.serve.gateway.pool import Pool
 from triskele.serve.gateway.prompt import MalformedBody, Prompt, read_prompt
 from triskele.serve.gateway.refusal import Refusal
-from triskele.serve.gateway.relay import HOP_BY_HOP, Relay
+from triskele.serve.gateway.relay import HOP_BY_HOP, Relay, passed_on
 from triskele.serve.http import HttpRequest, Reply
 from triskele.serve.routing import Request
 
@@ -121,7 +123,11 @@ class Forwarder:
             await self._serve(request, journey, number)
         except Refusal as refusal:
             journey.outcome = "refused" if journey.worker is None else "failed"
-            journey.error = refusal.message
+            # Why workers failed, and where they are, is not for clients.
+            reasons = (
+                [refusal.message] if journey.error is None else [refusal.message, journey.error]
+            )
+            journey.error = ": ".join(reasons)
             refusal.send(reply, headers=_own_headers(journey))
         except asyncio.CancelledError:
             if journey.stopped() is None:
@@ -146,7 +152,7 @@ class Forwarder:
             )
         except MalformedBody as error:
             raise Refusal(400, str(error), code="malformed_body") from None
-        pool, model = self._pool(prompt)
+        model = await self._model(prompt)
         access.admit(key, prompt.n_tokens, self._now())
         if not self._admission.enter():
             try:
@@ -156,47 +162,60 @@ class Forwarder:
                     429, str(error), code="overloaded", retry_after=error.seconds
                 ) from None
         try:
-            await self._attempt(request, journey, prompt, pool, model, number)
+            await self._attempt(request, journey, prompt, model, number)
         finally:
             self._admission.leave()
             access.charge(key, journey.usage.n_output or 0, self._now())
 
-    def _pool(self, prompt: Prompt) -> tuple[Pool, str]:
-        """Return who serves the model that is asked for."""
-        fleet = self._fleet
-        model = prompt.model
-        if model is None:
-            served = fleet.models()
-            if len(served) != 1:
-                raise Refusal(400, "expected a model by name in the body", code="model_missing")
-            (model,) = served
-        pool = fleet.pool(model)
-        if pool is not None:
-            return pool, model
-        if not fleet.models():
+    async def _model(self, prompt: Prompt) -> str:
+        """Return the model that is asked for, which somebody must serve.
+
+        A gateway that has just begun has not heard of every worker yet; it does not say no before.
+        """
+        until = self._now() + self._settings.worker_seconds
+        while True:
+            try:
+                return self._known_model(prompt)
+            except Refusal:
+                if not self._is_new() or self._now() >= until:
+                    raise
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def _known_model(self, prompt: Prompt) -> str:
+        fleet, model = self._fleet, prompt.model
+        if model is not None and fleet.pool(model) is not None:
+            return model
+        served = fleet.models()
+        if not served:
             raise Refusal(503, "no worker is ready yet", code="no_worker", retry_after=1.0)
-        raise Refusal(404, f"the model {model!r} does not exist", code="model_not_found")
+        if model is not None:
+            raise Refusal(404, f"the model {model!r} does not exist", code="model_not_found")
+        if len(served) > 1:
+            raise Refusal(400, "expected a model by name in the body", code="model_missing")
+        return next(iter(served))
+
+    def _is_new(self) -> bool:
+        """Tell whether a worker has yet to answer its first check, well or not."""
+        states = (member.health for member in self._fleet)
+        return any(each.state is State.STARTING and each.error is None for each in states)
 
     async def _attempt(
-        self,
-        request: HttpRequest,
-        journey: Journey,
-        prompt: Prompt,
-        pool: Pool,
-        model: str,
-        number: int,
+        self, request: HttpRequest, journey: Journey, prompt: Prompt, model: str, number: int
     ) -> None:
         """Try workers until one answers, or none is left."""
         tried: tuple[str, ...] = ()
         kept: Relay | None = None
         is_explained = request.header(EXPLAIN) is not None
         for n_left in range(self._settings.n_attempts - 1, -1, -1):
-            if not await self._worker_is_there(pool, model):
+            # Each time anew: pools change while a request waits.
+            pool = await self._pool(model)
+            if pool is None:
                 break
-            if kept is not None and pool.n_usable(model) <= len(tried):
-                # The others have tried, and their answers are as good as another.
+            avoided = pool.avoided(model, tried)
+            if kept is not None and not set(tried).issubset(avoided):
+                # All have tried, and their answers are as good as another.
                 break
-            journey.policy = self._policy()
+            journey.policy, journey.n_retries = self._policy(), len(tried)
             asked = Request(
                 number,
                 prompt.key,
@@ -204,7 +223,7 @@ class Forwarder:
                 n_output=prompt.n_output,
                 session=prompt.session,
                 kind=prompt.kind,
-                avoid=(*tried, *pool.avoided(model)),
+                avoid=avoided,
             )
             attempt = Attempt(journey, asked, self._fleet, pool, now=self._now)
             relay = Relay(
@@ -219,23 +238,21 @@ class Forwarder:
                 return
             kept = relay if relay.is_kept else kept
             tried = (*tried, attempt.member.name)
-        journey.n_retries = max(0, len(tried) - 1)
         if kept is None:
-            reason = journey.error or "none is ready"
-            raise Refusal(
-                503, f"no worker could answer: {reason}", code="no_worker", retry_after=1.0
-            )
+            raise Refusal(503, "no worker could answer", code="no_worker", retry_after=1.0)
         kept.pass_on()
         journey.outcome = "failed"
 
-    async def _worker_is_there(self, pool: Pool, model: str) -> bool:
-        """Wait for a worker to return, if there is none."""
+    async def _pool(self, model: str) -> Pool | None:
+        """Return who serves a model; wait for a worker to return, if there is none."""
         until = self._now() + self._settings.worker_seconds
-        while pool.n_usable(model) < 1:
+        while True:
+            pool = self._fleet.pool(model)
+            if pool is not None and pool.n_usable(model):
+                return pool
             if self._now() >= until:
-                return False
+                return None
             await asyncio.sleep(LOOK_SECONDS)
-        return True
 
     def _head(self, request: HttpRequest, journey: Journey, member: Member) -> bytes:
         """Return the head of the request to a worker."""
@@ -243,8 +260,8 @@ class Forwarder:
         lines = [member.head(request.target)]
         lines += [
             b"%b: %b\r\n" % field
-            for field in request.headers
-            if field[0] not in OWN_FIELDS and not (hides and field[0] == b"authorization")
+            for field in passed_on(request.headers, OWN_FIELDS)
+            if not (hides and field[0] == b"authorization")
         ]
         lines.append(
             b"x-request-id: %b\r\ncontent-length: %d\r\n\r\n"

@@ -1,11 +1,11 @@
 """The gateway: every part of it put together, and its life from start to drain."""
 
 import asyncio
-import logging
 import random
 import ssl as tls
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,7 +18,7 @@ from triskele.serve.gateway.forwarding import Forwarder
 from triskele.serve.gateway.health import Health
 from triskele.serve.gateway.journey import Journey
 from triskele.serve.gateway.keys import Keys
-from triskele.serve.gateway.learned import load_learned, save_learned
+from triskele.serve.gateway.learned import LearnedFile
 from triskele.serve.gateway.member import Member
 from triskele.serve.gateway.metrics import Metrics
 from triskele.serve.gateway.overview import Overview
@@ -29,14 +29,15 @@ from triskele.serve.gateway.statistics import Statistics
 from triskele.serve.http import HttpServer, Origin
 from triskele.serve.journal import Journal, Record
 from triskele.serve.routing import Router
+from triskele.serve.routing.latency import Diligence
 from triskele.serve.routing.named import ROUTERS, Policy
 
 TICK_SECONDS = 0.25
 SECOND = 1.0
 SAVE_SECONDS = 60.0
+# Of a worker that answers thousands of requests a second, these tell as much as all.
+DILIGENCE = Diligence(lessons=50.0, refresh=0.005)
 GONE = 499
-
-logger = logging.getLogger(__name__)
 
 
 class Gateway:
@@ -81,12 +82,14 @@ class Gateway:
         self._journal = journal
         self._admin_token = admin_token
         self._credential = credential
-        self._learned = learned
+        self._learned = None if learned is None else LearnedFile(learned)
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
         self._rng = random.Random()
         self._is_draining = False
         self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
         self._listed: list[str] = []
         queueing, forwarding = settings.queueing, settings.forwarding
         self._admission = Admission(
@@ -109,8 +112,8 @@ class Gateway:
         self._prober = Prober(
             self.fleet, settings.probing, page_size=forwarding.page_size, now=self._loop.time
         )
-        if learned is not None:
-            self.fleet.remember(load_learned(learned, self._policy.label))
+        if self._learned is not None:
+            self.fleet.remember(self._learned.load(self._policy.label))
         self._server: HttpServer | None = None
 
     @property
@@ -151,6 +154,8 @@ class Gateway:
             self._loop.create_task(self._prober.run()),
             self._loop.create_task(self._tick()),
         ]
+        if self._learned is not None:
+            self._keeper = self._loop.create_task(self._keep(self._learned))
 
     async def ready(self, *, n_workers: int = 1, seconds: float = 60.0) -> None:
         """Wait until so many workers may be used.
@@ -178,7 +183,9 @@ class Gateway:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._save()
+        self._stopping.set()
+        if self._keeper is not None:
+            await self._keeper
         for member in self.fleet:
             member.origin.close()
         return is_served
@@ -207,13 +214,14 @@ class Gateway:
         """
         origin = Origin(url)
         parts = urlsplit(origin.url)
-        address = f"{parts.hostname}:{parts.port or (80 if parts.scheme == 'http' else 443)}"
         health = Health(rng=self._rng, now=self._loop.time(), patience=self._settings.patience)
         member = Member(
             name or parts.netloc + parts.path, origin, health, credential=self._credential
         )
         self.fleet.add(member)
-        self._listed.append(address)
+        if self._server is None:
+            port = parts.port or (80 if parts.scheme == "http" else 443)
+            self._listed.append(f"{parts.hostname}:{port}")
         return member
 
     def change(self, name: str, what: str) -> Member:
@@ -240,15 +248,17 @@ class Gateway:
         return found
 
     def switch(self, policy: str) -> None:
-        """Route by another policy from now on.
+        """Route by another policy from now on, which begins cold.
 
         Raises
         ------
         ValueError
             When nobody knows it.
         """
-        self._policy = Policy.parse(policy, eviction=self._policy.eviction)
-        self.fleet.use(self._make_router)
+        switched = Policy.parse(policy, eviction=self._policy.eviction)
+        if switched != self._policy:
+            self._policy = switched
+            self.fleet.use(self._make_router)
 
     # The gateway's own.
 
@@ -257,14 +267,17 @@ class Gateway:
 
     def _make_router(self) -> Router:
         settings = self._settings
-        return self._policy.route(settings.seed, page_size=settings.forwarding.page_size)
+        page_size = settings.forwarding.page_size
+        return self._policy.route(settings.seed, page_size=page_size, diligence=DILIGENCE)
 
     def _resize(self) -> None:
-        self._admission.resize(self.fleet.n_usable * self._settings.queueing.n_per_worker)
+        # While there is no worker some are let in all the same: they wait for one to return.
+        n_usable = max(1, self.fleet.n_usable)
+        self._admission.resize(n_usable * self._settings.queueing.n_per_worker)
 
     async def _tick(self) -> None:
-        """Watch over deadlines, close the seconds, save now and then."""
-        last_second = last_save = self._loop.time()
+        """Watch over deadlines, and close the seconds."""
+        last_second = self._loop.time()
         while True:
             await asyncio.sleep(TICK_SECONDS)
             now = self._loop.time()
@@ -272,17 +285,17 @@ class Gateway:
             if now - last_second >= SECOND:
                 self.statistics.tick(time.time(), now - last_second)
                 last_second = now
-            if now - last_save >= SAVE_SECONDS:
-                self._save()
-                last_save = now
 
-    def _save(self) -> None:
-        if self._learned is None:
-            return
-        try:
-            save_learned(self._learned, self._policy.label, self.fleet.memories())
-        except OSError as error:
-            logger.warning("what was learned is not saved: %s", error)
+    async def _keep(self, learned: LearnedFile) -> None:
+        """Save what the routers learn: now and then what is small, at the end all of it."""
+        is_over = False
+        while not is_over:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SAVE_SECONDS):
+                    is_over = await self._stopping.wait()
+            memories = self.fleet.memories(caches=is_over)
+            # A disk may take long to say that it has something.
+            await asyncio.to_thread(learned.save, self._policy.label, memories)
 
     def _ended(self, journey: Journey) -> None:
         """Count a request that has ended, and write it down."""

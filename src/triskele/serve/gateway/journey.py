@@ -87,10 +87,10 @@ class Journey:
             self._stop(Stop.ABANDONED)
 
     def stopped(self) -> Stop | None:
-        """Return why the task was cancelled, once; ``None`` if by its client."""
+        """Return why the task was cancelled, once; ``None`` if by its client, if only as well."""
         reason, self.stop = self.stop, None
-        if reason is not None and self._task is not None:
-            self._task.uncancel()
+        if reason is not None and self._task is not None and self._task.uncancel() > 0:
+            return None
         return reason
 
     def _stop(self, reason: Stop) -> None:

@@ -1,7 +1,8 @@
 """What routers have learned, kept in a file over restarts.
 
 The file is written beside and put in place, so that it is whole or the one before. A file that
-cannot be read is reported and left alone: the gateway then begins cold.
+cannot be read is reported and left alone: the gateway then begins cold, and sets it aside before
+it writes its own.
 """
 
 import logging
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import msgspec
 
-from triskele.serve.gateway.fleet import Memory
+from triskele.serve.gateway.pool import Memory
 
+Memories = list[tuple[frozenset[str], Memory]]
+ASIDE = ".unreadable"
 logger = logging.getLogger(__name__)
 
 
@@ -21,30 +24,49 @@ class _Saved(msgspec.Struct):
     state: Memory
 
 
-def save_learned(path: Path, policy: str, memories: list[tuple[frozenset[str], Memory]]) -> None:
-    """Write what routers of a policy have learned, by the models of their pools.
+class LearnedFile:
+    """The file. Writing blocks, for as long as the disk takes; use it from one thread at a time.
 
-    Raises
-    ------
-    OSError
-        When it cannot be written; what was there stays.
+    Parameters
+    ----------
+    path
+        Where it is, or will be.
     """
-    saved = [_Saved(policy, sorted(models), state) for models, state in memories]
-    beside = path.with_name(f".{path.name}.new")
-    with beside.open("wb") as file:
-        file.write(msgspec.json.encode(saved))
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
 
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._is_unreadable = False
 
-def load_learned(path: Path, policy: str) -> list[tuple[frozenset[str], Memory]]:
-    """Return what routers of this policy had learned; nothing where there is no good file."""
-    try:
-        saved = msgspec.json.decode(path.read_bytes(), type=list[_Saved])
-    except FileNotFoundError:
-        return []
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-        logger.warning("%s is not taken up: %s", path, error)
-        return []
-    return [(frozenset(each.models), each.state) for each in saved if each.policy == policy]
+    def load(self, policy: str) -> Memories:
+        """Return what routers of this policy had learned, by the models of their pools."""
+        try:
+            saved = msgspec.json.decode(self._path.read_bytes(), type=list[_Saved])
+        except FileNotFoundError:
+            return []
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            logger.warning("%s is not taken up: %s", self._path, error or "nested too deeply")
+            self._is_unreadable = True
+            return []
+        return [(frozenset(each.models), each.state) for each in saved if each.policy == policy]
+
+    def save(self, policy: str, memories: Memories) -> None:
+        """Write what routers of a policy have learned; if they learn nothing, leave what is there.
+
+        What cannot be written is reported, and what was there stays.
+        """
+        if not memories:
+            return
+        saved = [_Saved(policy, sorted(models), state) for models, state in memories]
+        path = self._path
+        try:
+            beside = path.with_name(f".{path.name}.new")
+            with beside.open("wb") as file:
+                file.write(msgspec.json.encode(saved))
+                file.flush()
+                os.fsync(file.fileno())
+            if self._is_unreadable and path.exists():
+                path.replace(path.with_name(path.name + ASIDE))
+                self._is_unreadable = False
+            beside.replace(path)
+        except OSError as error:
+            logger.warning("what was learned is not saved: %s", error)

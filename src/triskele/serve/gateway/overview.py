@@ -1,7 +1,5 @@
 """What the dashboard and the admin API show: the fleet and its figures as plain values."""
 
-from dataclasses import asdict
-
 from triskele.serve.gateway.admission import Admission
 from triskele.serve.gateway.fleet import Fleet
 from triskele.serve.gateway.member import Member
@@ -29,8 +27,13 @@ class Overview:
 
     def worker(self, member: Member, *, now: float, wall: float) -> dict[str, object]:
         """Return a worker; ``now`` by the loop's clock, ``wall`` by the calendar."""
+        recent = [each for each in self._statistics.recent(now) if each.worker == member.name]
+        return self._worker(member, recent, now=now, wall=wall)
+
+    def _worker(
+        self, member: Member, recent: list[Sample], *, now: float, wall: float
+    ) -> dict[str, object]:
         health, tally = member.health, member.tally
-        recent = self._statistics.recent(now, member.name)
         return {
             "name": member.name,
             "url": member.origin.url,
@@ -51,9 +54,15 @@ class Overview:
         """Return all of it but what only the gateway knows: its policy, version and age."""
         statistics, admission = self._statistics, self._admission
         recent = statistics.recent(now)
+        by_worker: dict[str, list[Sample]] = {}
+        for sample in recent:
+            by_worker.setdefault(sample.worker, []).append(sample)
         return {
             "time": wall,
-            "workers": [self.worker(member, now=now, wall=wall) for member in self._fleet],
+            "workers": [
+                self._worker(member, by_worker.get(member.name, []), now=now, wall=wall)
+                for member in self._fleet
+            ],
             "totals": {
                 "requests": statistics.n_ended(),
                 "failed": statistics.n_ended("failed"),
@@ -65,7 +74,7 @@ class Overview:
             },
             "latency": _latency(recent),
             "ttft": _ttft(recent),
-            "series": [asdict(point) for point in statistics.series],
+            "series": list(statistics.series),
             "scatter": [
                 {"predicted": each.predicted, "observed": each.ttft, "worker": each.worker}
                 for each in statistics.scattered

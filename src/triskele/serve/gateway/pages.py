@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable
+from urllib.parse import unquote
 
 import msgspec
 
@@ -107,7 +108,7 @@ class Pages:
 
     def _ready(self, _: HttpRequest, reply: Reply) -> None:
         if self._is_draining():
-            raise Refusal(503, "the gateway is about to stop", code="draining")
+            raise Refusal(503, "the gateway is about to stop", code="draining", retry_after=1.0)
         if self._fleet.n_usable == 0:
             raise Refusal(503, "no worker is ready", code="no_worker", retry_after=1.0)
         reply.send(200, b'{"status":"ready"}')
@@ -122,7 +123,8 @@ class Pages:
 
     def _model(self, request: HttpRequest, reply: Reply) -> None:
         self._access.identify(request)
-        entry = self._fleet.models().get(request.path.removeprefix(MODEL))
+        # A name may have slashes, which some clients quote.
+        entry = self._fleet.models().get(unquote(request.path.removeprefix(MODEL)))
         if entry is None:
             raise Refusal(404, "there is no such model", code="model_not_found")
         reply.send(200, bytes(entry))

@@ -25,6 +25,9 @@ DESCRIBE_SECONDS = 60.0
 VLLM_CACHE = re.compile(rb"^vllm:cache_config_info\{([^}]*)\}", re.MULTILINE)
 LABEL = re.compile(rb'(\w+)="([^"]*)"')
 N_BYTES = 4 << 20
+# More than any cache holds; who says so is not believed.
+MOST_TOKENS = 1 << 30
+MALFORMED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class _Models(msgspec.Struct):
@@ -63,8 +66,11 @@ class Probing:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be asked."""
-        if not self.path.startswith("/") or not self.seconds > 0:
-            raise ValueError(f"expected a path from / on and seconds above 0, got {self}")
+        path = self.path
+        if not (path.startswith("/") and path.isascii() and path.isprintable() and " " not in path):
+            raise ValueError(f"expected a path from / on, of printable ASCII, got {path!r}")
+        if not self.seconds > 0:
+            raise ValueError(f"expected seconds above 0, got {self.seconds}")
 
 
 class Prober:
@@ -130,12 +136,13 @@ class Prober:
         del self._tasks[member]
 
     async def _ask(self, member: Member) -> None:
-        settings = self._settings
-        answer = await self._get(member, settings.path)
-        if answer.status == 404 and settings.path == "/health":
-            answer = await self._get(member, "/v1/models")
+        path = self._settings.path
+        answer = await self._get(member, path)
+        if answer.status == 404 and path == "/health":
+            path = "/v1/models"
+            answer = await self._get(member, path)
         if answer.status != 200:
-            raise ValueError(f"{settings.path} answered {answer.status}")
+            raise ValueError(f"{path} answered {answer.status}")
         is_new = member.health.state in (State.STARTING, State.DOWN)
         since = self._now() - self._described.get(member, -DESCRIBE_SECONDS)
         if is_new or since >= DESCRIBE_SECONDS:
@@ -149,12 +156,12 @@ class Prober:
         try:
             entries = _MODELS.decode(answer.body).data
             catalogue = {_MODEL.decode(entry).id: entry for entry in entries}
-        except msgspec.MsgspecError as error:
-            raise ValueError(f"/v1/models did not list models: {error}") from None
+        except MALFORMED as error:
+            raise ValueError(f"/v1/models did not list models: {_what(error)}") from None
         if not catalogue:
             raise ValueError("/v1/models listed no model")
         n_tokens = await self._cache_tokens(member)
-        n_pages = None if n_tokens is None else max(1, n_tokens // self._page_size)
+        n_pages = n_tokens // self._page_size if n_tokens is not None else None
         self._fleet.describe(member, catalogue, n_pages)
 
     async def _cache_tokens(self, member: Member) -> int | None:
@@ -169,7 +176,7 @@ class Prober:
             except (UpstreamError, TimeoutError):
                 return None
             n_tokens = read(answer.body) if answer.status == 200 else None
-            if n_tokens is not None:
+            if n_tokens is not None and self._page_size <= n_tokens <= MOST_TOKENS:
                 return n_tokens
         return None
 
@@ -187,7 +194,7 @@ class Prober:
 def _read_server_info(body: bytes) -> int | None:
     try:
         info = _SERVER_INFO.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except MALFORMED:
         return None
     if info.n_pages is not None and info.page_size is not None:
         return info.n_pages * info.page_size
@@ -203,3 +210,10 @@ def _read_vllm_metrics(body: bytes) -> int | None:
         return int(labels[b"block_size"]) * int(labels[b"num_gpu_blocks"])
     except (KeyError, ValueError):
         return None
+
+
+def _what(error: Exception) -> str:
+    """Return in one line what was wrong with an answer."""
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8"
+    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)

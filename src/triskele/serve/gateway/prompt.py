@@ -21,7 +21,10 @@ from triskele.serve.cache.radix import TOKEN_BYTES
 SHORT_ANSWER = 16
 # What a picture or a recording counts as, in tokens.
 ATTACHMENT_TOKENS = 256
+# No answer is taken to be longer, whatever number the client writes.
+MOST_TOKENS = 1 << 24
 NOTHING = (b"", b"null")
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class MalformedBody(ValueError):
@@ -115,15 +118,16 @@ def read_prompt(
     """
     try:
         fields = _BODY.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise MalformedBody(f"malformed body: {error or 'nested too deeply'}") from None
     model = fields.model
     tools = bytes(fields.tools)
     content, n_attached, is_text = _content(fields)
     # Tools are rendered before everything else: prompts with others begin differently.
-    above = xxhash.xxh3_64_intdigest(b"%b\0%b\0%b" % (endpoint.encode(), _utf8(model or ""), tools))
+    before = (endpoint.encode(), _utf8(model or ""), tools, is_text)
+    above = xxhash.xxh3_64_intdigest(b"%b\0%b\0%b\0%d" % before)
     n_tokens = -(-(len(content) + len(tools)) // TOKEN_BYTES) + n_attached * ATTACHMENT_TOKENS
-    n_most = fields.max_completion_tokens or fields.max_tokens or 0
+    n_most = min(fields.max_completion_tokens or fields.max_tokens or 0, MOST_TOKENS)
     is_fixed = 0 < n_most <= SHORT_ANSWER or (n_most > 0 and fields.ignore_eos)
     return Prompt(
         model=model,
@@ -144,7 +148,7 @@ def _content(fields: _Body) -> tuple[bytes, int, bool]:
     raw = fields.prompt if bytes(fields.prompt) not in NOTHING else fields.input
     try:
         given = _ANYTHING.decode(raw)
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         given = None
     if isinstance(given, str):
         return _utf8(given), 0, True
@@ -162,7 +166,7 @@ def _render(messages: msgspec.Raw) -> tuple[bytes, int]:
     """Return messages as text, roles and contents in turn, and how many attachments they have."""
     try:
         turns = _MESSAGES.decode(messages)
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         return bytes(messages), 0
     pieces: list[str] = []
     n_attached = 0

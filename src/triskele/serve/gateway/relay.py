@@ -1,7 +1,7 @@
 """An answer on its way from a worker to a client, byte for byte, and what is learned in passing.
 
 The body is never changed. Of a stream, the time of the first event and the number of events are
-noted, and the last bytes that name tokens are kept; of a whole answer, the body. An answer that
+noted, and the last lines that name tokens are kept; of a whole answer, the body. An answer that
 may be asked for elsewhere, because it is an error of the worker's, is kept back.
 """
 
@@ -15,12 +15,15 @@ from triskele.serve.gateway.usage import (
     read_event_usage,
     read_usage,
 )
-from triskele.serve.http import Flow, Headers, Reply
+from triskele.serve.http import BrokenOff, Flow, Headers, Reply
 
-# Fields that concern one connection only, or that this server writes itself.
+# Fields that concern one connection only, or that this server writes itself; a connection may name
+# more of them.
+CONNECTION = b"connection"
+USUAL = (b"keep-alive", b"close", b"Keep-Alive", b"Close")
 HOP_BY_HOP = frozenset(
     {
-        b"connection",
+        CONNECTION,
         b"content-length",
         b"keep-alive",
         b"proxy-authenticate",
@@ -32,6 +35,8 @@ HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
+# The gateway names the request itself.
+OWN_FIELDS = HOP_BY_HOP | {b"x-request-id"}
 EVENTS = b"text/event-stream"
 # Errors of the worker, which another worker may not have; 429 is its queue that is full.
 ELSEWHERE = frozenset({429, 500, 502, 503, 504})
@@ -111,7 +116,7 @@ class Relay:
     def on_head(self, status: int, headers: Headers, length: int | None, flow: Flow) -> None:
         """Pass the head on, or keep the answer back."""
         self.status = status
-        fields = [field for field in headers if field[0] not in HOP_BY_HOP]
+        fields = passed_on(headers, OWN_FIELDS)
         if status in ELSEWHERE and self._keeps_errors:
             self.is_kept, self._headers = True, fields
             return
@@ -126,6 +131,8 @@ class Relay:
         """Pass a piece on."""
         if self.is_kept:
             self._keep(data)
+            if self._n_kept > KEPT_BYTES:
+                raise BrokenOff("it answered with an error that is too long to be kept")
             return
         self._reply.write(data)
         is_first = self.first_byte is None
@@ -134,12 +141,7 @@ class Relay:
         if not self.is_stream:
             self._keep(data)
             return
-        self._n_events += data.count(DATA)
-        if PROMPT_TOKENS in data:
-            self._tail = data
-        elif self._tail:
-            # The rest of an event that came in two.
-            self._tail += data
+        self._read_lines(data)
         if is_first and self.status == 200:
             self._first_event()
 
@@ -152,6 +154,10 @@ class Relay:
         self._reply.write(body)
         self._reply.end()
 
+    def drop(self) -> None:
+        """Forget what was kept back: it is not whole."""
+        self.is_kept = False
+
     def usage(self) -> Usage:
         """Return what the answer says of itself, once it is whole."""
         if self.status != 200:
@@ -162,9 +168,35 @@ class Relay:
 
     def answer(self) -> bytes:
         """Return what was kept of the body: all of a whole answer, of a stream nothing."""
-        return b"".join(self._kept)
+        return b"" if self.is_stream else b"".join(self._kept)
+
+    def _read_lines(self, data: bytes) -> None:
+        """Note what the lines of a stream say; one that has come in part waits for its end."""
+        if self._kept or not data.endswith(b"\n"):
+            end = data.rfind(b"\n") + 1
+            rest = data[end:]
+            if end:
+                data = b"".join((*self._kept, data[:end]))
+                self._kept, self._n_kept = [], 0
+            if rest:
+                self._keep(rest)
+            if not end:
+                return
+        self._n_events += data.count(DATA)
+        if PROMPT_TOKENS in data:
+            self._tail = data
 
     def _keep(self, data: bytes) -> None:
         self._n_kept += len(data)
         if self._n_kept <= KEPT_BYTES:
             self._kept.append(data)
+
+
+def passed_on(headers: Headers, own: frozenset[bytes]) -> Headers:
+    """Return the fields of a message but one's own and those that its connection names as its."""
+    fields = [field for field in headers if field[0] not in own]
+    for value in [value for name, value in headers if name == CONNECTION]:
+        if value not in USUAL:
+            named = {each.strip().lower() for each in value.split(b",")}
+            fields = [field for field in fields if field[0] not in named]
+    return fields

@@ -1,6 +1,7 @@
 """What an answer says of itself: how many tokens, and how many of the prompt were cached."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import msgspec
 
@@ -19,13 +20,17 @@ class Usage:
     n_output: int | None = None
 
 
+# What is no number of tokens is not told to anybody who calculates with it.
+Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
+
+
 class _Details(msgspec.Struct):
-    cached_tokens: int | None = None
+    cached_tokens: Count | None = None
 
 
 class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
     prompt_tokens_details: _Details | None = None
 
 
