@@ -1,116 +1,28 @@
 import re
-import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.ui import Select, WebDriverWait
+from selenium.webdriver.support.ui import Select
 from tests.serve.gateway.fake_admin import FakeAdmin, fleet, serving, traffic, worker
+from tests.serve.gateway.visit import Visit, in_chromium, look_at
 
 from triskele.serve.gateway.dashboard import PLACEHOLDER, Dashboard
 
-PATIENCE = 20.0
 NONCE = "0123456789abcdef"
 HOSTILE = "<img src=x onerror=\"document.title='pwned'\"></b><script>alert(1)</script>"
-DRIVER, BROWSER = shutil.which("chromedriver"), shutil.which("chromium")
-TEXTS = (
-    "return [...document.querySelectorAll(arguments[0])].map((n) => n.innerText ?? n.textContent)"
-)
 WIDTHS, SCHEMES = (1360, 820, 390), ("light", "dark")
-
-in_chromium = pytest.mark.skipif(
-    DRIVER is None or BROWSER is None, reason="needs the programs chromium and chromedriver"
-)
-
-
-class Visit:
-    """A browser with the page open."""
-
-    def __init__(self, driver: webdriver.Chrome, admin: FakeAdmin) -> None:
-        self.driver = driver
-        self.admin = admin
-        driver.get(f"{admin.url}/dashboard")
-
-    def one(self, css: str) -> WebElement:
-        return self.driver.find_element(By.CSS_SELECTOR, css)
-
-    def texts(self, css: str) -> list[str]:
-        """Return the texts of elements in one step: the charts are drawn anew every second."""
-        return self.driver.execute_script(TEXTS, css)
-
-    def row(self, name: str) -> WebElement:
-        rows = self.driver.find_elements(By.CSS_SELECTOR, "#rows tr")
-        return next(row for row in rows if row.find_element(By.TAG_NAME, "b").text == name)
-
-    def press(self, name: str, label: str) -> None:
-        for button in self.row(name).find_elements(By.TAG_NAME, "button"):
-            if button.text == label:
-                button.click()
-                return
-        raise AssertionError(f"no button {label} at {name}")
-
-    def until(self, what: Callable[[], object]) -> None:
-        """Wait until something holds; a row may be redrawn while it is looked at."""
-        wait = WebDriverWait(
-            self.driver, PATIENCE, 0.05, (StopIteration, StaleElementReferenceException)
-        )
-        wait.until(lambda _: what())
-
-    def is_shown(self, css: str) -> bool:
-        return self.one(css).is_displayed()
-
-    def complaints(self) -> list[str]:
-        """Return what the browser's console says; refusals of CSP are there too."""
-        return [f"{line['source']}: {line['message']}" for line in self.driver.get_log("browser")]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(BROWSER)
-    for flag in (
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-background-networking",
-        "--disable-dev-shm-usage",
-        "--hide-scrollbars",
-    ):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
-    try:
-        yield driver
-    finally:
-        driver.quit()
-
-
-@pytest.fixture
-def driver(browser: webdriver.Chrome) -> Iterator[webdriver.Chrome]:
-    look_at(browser, width=1360, scheme="light")
-    yield browser
-    browser.get("about:blank")
-    browser.get_log("browser")
 
 
 @pytest.fixture
 def busy() -> Iterator[FakeAdmin]:
     with serving(FakeAdmin(fleet(), traffic(["atlas-0", "atlas-1", "atlas-2"]))) as admin:
         yield admin
-
-
-def look_at(driver: webdriver.Chrome, *, width: int, scheme: str) -> None:
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
 
 def test_the_page_is_whole_and_names_no_other_place() -> None:
@@ -149,7 +61,7 @@ def test_a_nonce_that_could_be_guessed_or_end_a_header_is_refused(nonce: str) ->
 
 @in_chromium
 def test_the_page_shows_what_the_gateway_says(driver: webdriver.Chrome, busy: FakeAdmin) -> None:
-    visit = Visit(driver, busy)
+    visit = Visit(driver, busy.url)
     visit.until(lambda: len(visit.texts("#rows tr")) == 6)
     assert driver.title == "2 of 6 ready · triskele gateway"
     assert visit.one("#pulse").text == "live"
@@ -170,7 +82,7 @@ def test_the_page_shows_what_the_gateway_says(driver: webdriver.Chrome, busy: Fa
 @in_chromium
 def test_a_gateway_without_workers_and_requests_says_so(driver: webdriver.Chrome) -> None:
     with serving(FakeAdmin()) as admin:
-        visit = Visit(driver, admin)
+        visit = Visit(driver, admin.url)
         visit.until(lambda: visit.is_shown("#empty"))
         assert "No workers yet" in visit.one("#empty").text
         assert not visit.is_shown("#table")
@@ -183,7 +95,7 @@ def test_a_gateway_without_workers_and_requests_says_so(driver: webdriver.Chrome
 
 @in_chromium
 def test_a_worker_is_added(driver: webdriver.Chrome, busy: FakeAdmin) -> None:
-    visit = Visit(driver, busy)
+    visit = Visit(driver, busy.url)
     visit.until(lambda: visit.is_shown("#add-url"))
     visit.one("#add-url").send_keys("http://10.0.0.77:8000")
     visit.one("#add-name").send_keys("echo", Keys.ENTER)
@@ -199,7 +111,7 @@ def test_a_worker_is_added(driver: webdriver.Chrome, busy: FakeAdmin) -> None:
 def test_a_refused_address_is_explained_and_stays_to_be_corrected(
     driver: webdriver.Chrome, busy: FakeAdmin
 ) -> None:
-    visit = Visit(driver, busy)
+    visit = Visit(driver, busy.url)
     visit.until(lambda: visit.is_shown("#add-url"))
     visit.one("#add-url").send_keys("http://10.9.9.9:8000", Keys.ENTER)
     visit.until(lambda: visit.one("#add-said").text)
@@ -211,7 +123,7 @@ def test_a_refused_address_is_explained_and_stays_to_be_corrected(
 
 @in_chromium
 def test_a_worker_is_drained_and_taken_back(driver: webdriver.Chrome, busy: FakeAdmin) -> None:
-    visit = Visit(driver, busy)
+    visit = Visit(driver, busy.url)
     visit.until(lambda: visit.row("atlas-0"))
     visit.press("atlas-0", "Drain")
     visit.until(lambda: "draining" in visit.row("atlas-0").text)
@@ -227,7 +139,7 @@ def test_a_worker_is_drained_and_taken_back(driver: webdriver.Chrome, busy: Fake
 @in_chromium
 def test_draining_the_last_ready_worker_is_asked_about(driver: webdriver.Chrome) -> None:
     with serving(FakeAdmin([worker("only")])) as admin:
-        visit = Visit(driver, admin)
+        visit = Visit(driver, admin.url)
         visit.until(lambda: visit.row("only"))
         visit.press("only", "Drain")
         visit.until(lambda: visit.is_shown("#confirm"))
@@ -241,7 +153,7 @@ def test_draining_the_last_ready_worker_is_asked_about(driver: webdriver.Chrome)
 def test_a_worker_is_removed_only_when_that_is_confirmed(
     driver: webdriver.Chrome, busy: FakeAdmin
 ) -> None:
-    visit = Visit(driver, busy)
+    visit = Visit(driver, busy.url)
     visit.until(lambda: visit.row("atlas-0"))
     visit.press("atlas-0", "Remove")
     visit.until(lambda: visit.is_shown("#confirm"))
@@ -259,7 +171,7 @@ def test_a_worker_is_removed_only_when_that_is_confirmed(
 
 @in_chromium
 def test_the_policy_is_switched(driver: webdriver.Chrome, busy: FakeAdmin) -> None:
-    visit = Visit(driver, busy)
+    visit = Visit(driver, busy.url)
     visit.until(lambda: visit.is_shown("#policy"))
     policy = Select(visit.one("#policy"))
     assert policy.first_selected_option.text == "lbgr"
@@ -279,7 +191,7 @@ def test_the_policy_is_switched(driver: webdriver.Chrome, busy: FakeAdmin) -> No
 @in_chromium
 def test_a_token_is_asked_for_kept_for_the_tab_and_forgotten(driver: webdriver.Chrome) -> None:
     with serving(FakeAdmin(fleet(), token="right-one")) as admin:
-        visit = Visit(driver, admin)
+        visit = Visit(driver, admin.url)
         visit.until(lambda: visit.is_shown("#token"))
         assert visit.one("#banner-title").text == "An admin token is needed"
         assert not visit.is_shown("#live")
@@ -304,7 +216,7 @@ def test_a_token_is_asked_for_kept_for_the_tab_and_forgotten(driver: webdriver.C
 def test_a_token_changed_meanwhile_is_asked_for_when_acting(
     driver: webdriver.Chrome, busy: FakeAdmin
 ) -> None:
-    visit = Visit(driver, busy)
+    visit = Visit(driver, busy.url)
     visit.until(lambda: visit.row("atlas-0"))
     busy.token = "new"
     visit.press("atlas-0", "Drain")
@@ -320,7 +232,7 @@ def test_a_token_changed_meanwhile_is_asked_for_when_acting(
 def test_a_gateway_that_goes_away_is_told_of_and_found_again(driver: webdriver.Chrome) -> None:
     admin = FakeAdmin(fleet())
     with serving(admin):
-        visit = Visit(driver, admin)
+        visit = Visit(driver, admin.url)
         visit.until(lambda: len(visit.texts("#rows tr")) == 6)
         admin.is_broken = True
         visit.until(lambda: visit.is_shown("#banner"))
@@ -341,7 +253,7 @@ def test_names_and_errors_of_workers_stay_text(driver: webdriver.Chrome) -> None
     hostile: dict[str, Any] = worker(HOSTILE, url=HOSTILE, error=HOSTILE, models=[HOSTILE])
     figures = traffic([HOSTILE])
     with serving(FakeAdmin([hostile], figures, policy=HOSTILE)) as admin:
-        visit = Visit(driver, admin)
+        visit = Visit(driver, admin.url)
         visit.until(lambda: visit.row(HOSTILE))
         assert visit.row(HOSTILE).text.count("<img src=x") == 4
         assert visit.texts("img") == []
@@ -361,7 +273,7 @@ def test_names_and_errors_of_workers_stay_text(driver: webdriver.Chrome) -> None
 
 @in_chromium
 def test_the_charts_are_read_with_the_keyboard(driver: webdriver.Chrome, busy: FakeAdmin) -> None:
-    visit = Visit(driver, busy)
+    visit = Visit(driver, busy.url)
     visit.until(lambda: visit.texts("svg .curve"))
     plot = visit.one(".chart svg")
     before = plot.get_attribute("aria-label") or ""
@@ -377,7 +289,7 @@ def test_the_charts_are_read_with_the_keyboard(driver: webdriver.Chrome, busy: F
 def test_light_and_dark_follow_the_system_until_they_are_chosen(
     driver: webdriver.Chrome, busy: FakeAdmin
 ) -> None:
-    visit = Visit(driver, busy)
+    visit = Visit(driver, busy.url)
     ground = "return getComputedStyle(document.body).backgroundColor"
     light, dark = "rgb(246, 245, 242)", "rgb(19, 18, 17)"
     assert driver.execute_script(ground) == light
@@ -399,7 +311,7 @@ def test_the_page_fits_its_window(
     driver: webdriver.Chrome, busy: FakeAdmin, tmp_path: Path, width: int, scheme: str
 ) -> None:
     look_at(driver, width=width, scheme=scheme)
-    visit = Visit(driver, busy)
+    visit = Visit(driver, busy.url)
     visit.until(lambda: visit.texts("svg .dot"))
     assert driver.execute_script("return document.documentElement.scrollWidth") <= width
     picture = tmp_path / f"dashboard-{width}-{scheme}.png"

@@ -16,6 +16,7 @@ PATHS = {
     "/v1/completions": {"post"},
     "/v1/embeddings": {"post"},
     "/v1/models": {"get"},
+    "/v1/models/{name}": {"get"},
     "/health": {"get"},
     "/ready": {"get"},
     "/metrics": {"get"},
@@ -68,11 +69,14 @@ def test_every_schema_and_every_refusal_is_used() -> None:
 def test_a_path_refuses_what_it_takes() -> None:
     for path, operation in operations():
         statuses = set(operation["responses"])
-        assert statuses >= {"400", "405", "408", "431"}, path
-        assert (statuses >= {"413", "415"}) == ("requestBody" in operation), path
+        assert statuses >= {"400", "405", "408", "413", "431", "503"}, path
+        is_admin = path.startswith("/admin")
+        assert ("415" in statuses) == ("requestBody" in operation and is_admin), path
         assert ("404" in statuses) == ("{name}" in path or ("v1" in path and "models" not in path))
-        if path.startswith(("/v1", "/admin")):
-            assert "401" in statuses, path
+        assert ("403" in statuses) == is_admin, path
+        needs_key = path.startswith("/v1") or is_admin
+        assert ("401" in statuses) == needs_key, path
+        if needs_key:
             assert {} in operation["security"], "a key may not have been asked for"
     answered = set(PAGE["paths"]["/v1/chat/completions"]["post"]["responses"])
     assert answered >= {"200", "422", "429", "502", "503", "504", "default"}
@@ -111,6 +115,7 @@ def test_the_dashboards_status_is_as_described() -> None:
         ("EmbeddingRequest", {"model": "m", "input": "a"}),
         ("AddWorkerRequest", {"url": "http://10.0.0.5:8000"}),
         ("AddWorkerRequest", {"url": "https://a.example", "name": "10.0.0.5:8000"}),
+        ("AddWorkerRequest", {"url": "https://a.example", "name": None}),
         *(("PolicyRequest", {"policy": name}) for name in ROUTERS),
     ],
 )

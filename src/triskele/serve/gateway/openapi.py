@@ -41,7 +41,7 @@ STATES = ("starting", "ready", "suspect", "down", "draining")
 REFUSALS: dict[int, str] = {
     400: "The request is malformed; ``error.param`` names the field where one is at fault.",
     401: "No key or token was given, or none that is known.",
-    403: "Not allowed: an address that is not on the list, or a page of another origin.",
+    403: "Not allowed: an address that is not on the list, a page of another site, or no token.",
     404: "No such model, worker or path.",
     405: "The path is there, but not for this method.",
     408: "The request did not arrive in time.",
@@ -50,12 +50,11 @@ REFUSALS: dict[int, str] = {
     415: "The body is not ``application/json``.",
     429: "Too many requests, of this key or of all: try again after ``Retry-After`` seconds.",
     431: "The head of the request is larger than the gateway takes.",
-    502: "No worker gave an answer, or the answer was broken before its first byte was sent.",
-    503: "No worker is ready, or the gateway is stopping.",
+    503: "No worker is ready or could answer, the gateway is stopping, or it has too many clients.",
     504: "No worker answered within the deadline.",
 }
-ANYWHERE = (400, 408, 431)
-"""What every path may refuse: these are told before a request is known to be whole."""
+ANYWHERE = (400, 405, 408, 413, 431, 503)
+"""What every path may refuse: most are told before a request is known to be whole."""
 SECURITY = {"inference": "key", "admin": "token"}
 """What opens the paths of a tag; those of the others are open, or their owner's business."""
 HEADERS: dict[int, dict[str, Schema]] = {
@@ -92,7 +91,8 @@ def openapi(version: str) -> dict[str, Any]:
             "schemas": _requests() | _answers() | _administration(),
             "responses": {str(status): _refusal(status) for status in REFUSALS},
             "parameters": {
-                "worker": {"name": "name", "in": "path", "required": True, "schema": NAME}
+                "worker": {"name": "name", "in": "path", "required": True, "schema": NAME},
+                "model": {"name": "name", "in": "path", "required": True, "schema": MODEL},
             },
             "securitySchemes": {
                 "key": _bearer("An API key, where the gateway was given any."),
@@ -103,7 +103,7 @@ def openapi(version: str) -> dict[str, Any]:
 
 
 def _inference() -> dict[str, Any]:
-    refused = (401, 404, 405, 413, 415, 429, 502, 503, 504)
+    refused = (401, 404, 429, 504)
     passed_on = {
         "description": "The status that a worker gave, with the worker's body.",
         "content": {"application/json": {"schema": {}}},
@@ -116,41 +116,40 @@ def _inference() -> dict[str, Any]:
         operation = _operation_of(
             name, summary, tag="inference", done=done, refused=refused, body=f"{schema}Request"
         )
-        operation["responses"] |= {"422": passed_on, "default": passed_on}
+        operation["responses"] |= {"422": passed_on, "502": passed_on, "default": passed_on}
         return {"post": operation}
 
-    models = _operation_of(
-        "models",
-        "The models of all workers.",
-        tag="inference",
-        done=_json("Models"),
-        refused=(401, 405, 429),
-    )
+    def told(name: str, summary: str, done: str, *refused: int) -> dict[str, Any]:
+        answer = _json(done)
+        return {"get": _operation_of(name, summary, tag="inference", done=answer, refused=refused)}
+
+    named = {"parameters": [{"$ref": "#/components/parameters/model"}]}
+    model = told("model", "One of them, as its worker describes it.", "Model", 401, 404)
     return {
         "/v1/chat/completions": asked("chat", "Answer a conversation.", "Chat"),
         "/v1/completions": asked("complete", "Continue a text.", "Completion"),
         "/v1/embeddings": asked("embed", "Embed texts.", "Embedding", streams=False),
-        "/v1/models": {"get": models},
+        "/v1/models": told("models", "The models of all workers.", "Models", 401),
+        "/v1/models/{name}": named | model,
     }
 
 
 def _operation() -> dict[str, Any]:
-    def told(name: str, summary: str, done: Schema, *refused: int) -> dict[str, Any]:
-        refused = (405, *refused)
-        return {"get": _operation_of(name, summary, tag="operation", done=done, refused=refused)}
+    def told(name: str, summary: str, done: Schema) -> dict[str, Any]:
+        return {"get": _operation_of(name, summary, tag="operation", done=done)}
 
     metrics = {"description": "Done.", "content": {"text/plain": {"schema": TEXT}}}
     return {
         "/health": told("health", "Whether the gateway runs.", _json("Health")),
-        "/ready": told("ready", "Whether it would answer a request.", _json("Health"), 503),
-        "/metrics": told("metrics", "Figures, in Prometheus' text format.", metrics, 401),
+        "/ready": told("ready", "Whether it would answer a request.", _json("Health")),
+        "/metrics": told("metrics", "Figures, in Prometheus' text format.", metrics),
         "/openapi.json": told("openapi", "This page.", _json("Page")),
     }
 
 
 def _admin() -> dict[str, Any]:
     worker = {"parameters": [{"$ref": "#/components/parameters/worker"}]}
-    alone, named, told = (401, 403, 405), (401, 403, 404, 405), (401, 403, 405, 409, 413, 415)
+    alone, named, told = (401, 403), (401, 403, 404), (401, 403, 415)
     status = _operation_of(
         "status", "All that the dashboard shows.", tag="admin", done=_json("Status"), refused=alone
     )
@@ -159,7 +158,7 @@ def _admin() -> dict[str, Any]:
         "Add a worker; it is used once it is ready.",
         tag="admin",
         done=_json("Worker"),
-        refused=told,
+        refused=(*told, 409),
         body="AddWorkerRequest",
         status=201,
     )
@@ -175,7 +174,7 @@ def _admin() -> dict[str, Any]:
     def changed(name: str, summary: str, answer: str) -> dict[str, Any]:
         return _operation_of(name, summary, tag="admin", done=_json(answer), refused=named)
 
-    removed = changed("removeWorker", "Forget a worker.", "Removed")
+    removed = changed("removeWorker", "Forget a worker.", "Worker")
     drained = changed("drainWorker", "Let a worker finish what it has.", "Worker")
     resumed = changed("resumeWorker", "Send a worker requests again.", "Worker")
     return {
@@ -210,7 +209,7 @@ def _requests() -> dict[str, Schema]:
         "ChatRequest": _object(chat, "model", "messages"),
         "CompletionRequest": _object({**read, "prompt": prompt}, "model", "prompt"),
         "EmbeddingRequest": _whole({"model": MODEL, "input": prompt}),
-        "AddWorkerRequest": _object({"url": address, "name": NAME}, "url") | NOTHING_ELSE,
+        "AddWorkerRequest": _object({"url": address, "name": _or_null(NAME)}, "url") | NOTHING_ELSE,
         "PolicyRequest": _whole({"policy": {"enum": sorted(ROUTERS)}}) | NOTHING_ELSE,
     }
 
@@ -219,7 +218,7 @@ def _answers() -> dict[str, Schema]:
     details = _object({"cached_tokens": {"type": ["integer", "null"]}})
     usage = _object({"prompt_tokens": COUNT, "prompt_tokens_details": _or_null(details)})
     choices = {"type": "array", "items": {"type": "object"}}
-    listed = {"type": "array", "items": _object({"id": TEXT, "object": TEXT}, "id", "object")}
+    listed = {"type": "array", "items": _ref("Model")}
     whole = {"id": TEXT, "model": TEXT, "choices": choices, "usage": _or_null(usage)}
     vectors = {"type": "array", "items": {"type": "object"}}
     error = {
@@ -232,6 +231,7 @@ def _answers() -> dict[str, Schema]:
         "Chat": _object(whole, "choices"),
         "Completion": _object(whole, "choices"),
         "Embedding": _object({"data": vectors, "model": TEXT}, "data"),
+        "Model": _object({"id": TEXT, "object": TEXT}, "id"),
         "Models": _whole({"object": {"const": "list"}, "data": listed}),
         "Health": _object({"status": TEXT}, "status"),
         "Page": _object({"openapi": TEXT, "info": {"type": "object"}}, "openapi", "info"),
@@ -281,7 +281,6 @@ def _administration() -> dict[str, Schema]:
         "Worker": _whole(worker),
         "Status": _whole(status),
         "Policy": _whole({"policy": TEXT}),
-        "Removed": {"type": "object"},
     }
 
 

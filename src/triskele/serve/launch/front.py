@@ -11,9 +11,10 @@ import os
 import signal
 import ssl as tls
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import uvloop
@@ -69,7 +70,8 @@ async def _serve(config: ServeConfig, environ: Mapping[str, str]) -> int:
             gateway.add(url)
         if config.model is not None:
             workers = Workers(config.model, config.engine, config.eviction, gateway)
-            await stack.enter_async_context(workers)
+            if not await _unless(stopped, stack.enter_async_context(workers)):
+                return SERVED
         await gateway.start(config.host, config.port, ssl=_tls(options))
         _announce(config, gateway)
         watch = asyncio.create_task(_watch_keys(reload_keys))
@@ -94,6 +96,21 @@ def _stop_signal() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number)
     return stopped
+
+
+async def _unless(stopped: asyncio.Event, work: Coroutine[Any, Any, object]) -> bool:
+    """Wait for work to be done, which may take minutes, or break it off when told to stop."""
+    task, stop = asyncio.create_task(work), asyncio.create_task(stopped.wait())
+    try:
+        await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+            return True
+        return False
+    finally:
+        task.cancel()
+        stop.cancel()
+        await asyncio.gather(task, stop, return_exceptions=True)
 
 
 def _settings(config: ServeConfig) -> Settings:
@@ -128,11 +145,11 @@ async def _watch_keys(reload_keys: Callable[[], object]) -> None:
 
 def _secret(path: Path | None, value: str | None, variable: str) -> str | None:
     """Return a secret from its file, or else from the environment."""
-    secret = value if path is None else path.read_text(encoding="utf-8").strip()
+    secret = value or None if path is None else path.read_text(encoding="utf-8").strip()
     if secret is None:
         return None
     where = variable if path is None else str(path)
-    if not secret.isascii() or not secret.isprintable() or " " in secret:
+    if not secret or not secret.isascii() or not secret.isprintable() or " " in secret:
         raise ValueError(f"{where}: expected one word of printable ASCII")
     if variable == ADMIN_TOKEN and len(secret) < SHORTEST_TOKEN:
         raise ValueError(f"{where}: expected a token of at least {SHORTEST_TOKEN} characters")
@@ -143,7 +160,11 @@ def _tls(options: GatewayOptions) -> tls.SSLContext | None:
     if options.tls_cert is None:
         return None
     context = tls.create_default_context(tls.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(options.tls_cert, options.tls_key)
+    try:
+        context.load_cert_chain(options.tls_cert, options.tls_key)
+    except tls.SSLError as error:
+        files = f"{options.tls_cert} and {options.tls_key}"
+        raise ValueError(f"expected a certificate chain and its key in {files}") from error
     return context
 
 

@@ -115,5 +115,7 @@ class ServeConfig:
             raise ValueError("expected --upstream URL, or --model DIR for workers of our own")
         if self.engine.workers < 1:
             raise ValueError(f"expected at least one worker, got {self.engine.workers}")
+        if not 0 <= self.port < 1 << 16:
+            raise ValueError(f"expected a port from 0 to 65535, got {self.port}")
         if (self.gateway.tls_cert is None) != (self.gateway.tls_key is None):
             raise ValueError("expected --tls-cert and --tls-key together")

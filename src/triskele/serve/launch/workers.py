@@ -65,7 +65,11 @@ class Workers:
     async def __aenter__(self) -> Self:
         """Start all of them."""
         numbers = range(self._options.workers)
-        results = await asyncio.gather(*map(self._start, numbers), return_exceptions=True)
+        try:
+            results = await asyncio.gather(*map(self._start, numbers), return_exceptions=True)
+        except asyncio.CancelledError:
+            await self._stop_all()
+            raise
         failures = [each for each in results if isinstance(each, BaseException)]
         if failures:
             await self._stop_all()
