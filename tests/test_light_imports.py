@@ -17,6 +17,9 @@ HEAVY = (
     "aiohttp",
     "httptools",
     "prometheus_client",
+    "ray",
+    "sglang",
+    "vllm",
     "uvloop",
     "zmq",
     "rich",
@@ -26,6 +29,7 @@ HEAVY = (
 MODULES = {
     "triskele": "",
     "triskele.cli": "",
+    "triskele.integrations": "",
     "triskele.serve": "",
     "triskele.evaluate": "sys.modules['pandas'] = None; import sklearn.cluster",
     "triskele.serve.cache": "",

@@ -86,6 +86,17 @@ def test_a_checkpoint_is_served_until_it_is_asked_to_stop(tmp_path: Path) -> Non
         assert process.wait(30) == 0
 
 
+def test_steps_are_written_to_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "steps.csv"
+    options = ["--random", "tiny", "--n-pages", "40", "--steps", str(path), "--cpu-share", "0.5"]
+    with command(*options) as (process, told):
+        post(told["port"], "/v1/completions", prompt=[1] * 20, max_tokens=3, ignore_eos=True)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    lines = path.read_text().splitlines()
+    assert [line.rpartition(",")[0] for line in lines[1:]] == ["20,200.0,0", "1,0.0,20", "1,0.0,21"]
+
+
 def test_a_worker_may_end_with_the_process_that_started_it() -> None:
     with command("--random", "tiny", "--n-pages", "40", "--follow-stdin") as (process, told):
         assert told["model"] == "random-tiny"

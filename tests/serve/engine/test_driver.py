@@ -1,5 +1,6 @@
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ from tests.serve.engine.models import assert_nothing_is_held, greedy, tiny_engin
 from torch import Tensor
 
 from triskele.serve.engine import Engine, Piece, SamplingParams, TooLong
-from triskele.serve.engine.batching import Chunk
+from triskele.serve.engine.batching import Chunk, Work
 from triskele.serve.engine.changes import Removed, Stored
 from triskele.serve.engine.driver import Driver
 from triskele.serve.engine.layout import Integers
@@ -139,3 +140,47 @@ def test_changes_of_the_cache_are_told() -> None:
 
 def test_stopping_a_driver_that_never_started_is_nothing() -> None:
     Driver(tiny_engine()).stop()
+
+
+def test_every_step_is_told_with_what_it_computed() -> None:
+    told: list[tuple[Work, float]] = []
+
+    async def use(driver: Driver) -> None:
+        came = Came()
+        driver.submit([1] * 9, GREEDY, came.put_nowait)
+        await tokens(came)
+
+    drive(use, tiny_engine(), on_step=lambda work, seconds: told.append((work, seconds)))
+    first, *others = [work for work, _ in told]
+    assert first == Work(n_tokens=9, n_attended=40.5, n_kv=0)
+    assert others == [Work(n_tokens=1, n_attended=0.0, n_kv=n) for n in range(9, 16)]
+    assert min(seconds for _, seconds in told) > 0
+
+
+def test_a_thread_with_a_share_rests_before_it_tells() -> None:
+    engine = tiny_engine()
+    inner, spent = engine._forward, []
+
+    class Measured:
+        def run(self, chunks: Sequence[Chunk], tables: Integers) -> Tensor:
+            began = time.thread_time()
+            logits = inner.run(chunks, tables)
+            spent.append(time.thread_time() - began)
+            return logits
+
+    engine._forward = Measured()
+    taken: list[float] = []
+
+    async def use(driver: Driver) -> None:
+        came = Came()
+        driver.submit([1] * 9, GREEDY, came.put_nowait)
+        await tokens(came)
+
+    drive(use, engine, on_step=lambda work, seconds: taken.append(seconds), cpu_share=0.1)
+    assert all(a >= 9 * b for a, b in zip(taken, spent, strict=True))
+
+
+@pytest.mark.parametrize("share", [0.0, 1.5, float("nan")])
+def test_a_share_of_nothing_or_of_more_than_there_is_is_refused(share: float) -> None:
+    with pytest.raises(ValueError, match="share of a processor"):
+        Driver(tiny_engine(), cpu_share=share)

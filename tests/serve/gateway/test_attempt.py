@@ -228,6 +228,44 @@ def test_a_client_that_leaves_in_the_middle_of_a_trial_leaves_it_to_the_next() -
     run(main())
 
 
+def test_a_worker_that_breaks_every_stream_off_is_suspected_whatever_it_sent_before() -> None:
+    async def main() -> None:
+        worker = Upstream(break_off)
+        async with fronted(worker, settings=quick(check_seconds=60.0)) as front:
+            # No check is to clear it.
+            worker.is_awake.clear()
+            for _ in range(3):
+                assert front.state(worker) is State.READY
+                with pytest.raises(UpstreamError):
+                    await front.ask(stream=True)
+            await until(lambda: front.state(worker) is State.SUSPECT)
+            await front.settled()
+
+    run(main())
+
+
+def test_the_first_event_of_a_trial_does_not_end_it() -> None:
+    async def main() -> None:
+        worker = Upstream(stall)
+        async with fronted(worker, settings=quick(check_seconds=60.0)) as front:
+            health = front.member(worker).health
+            await worker.stop()
+            early = asyncio.create_task(front.ask(stream=True))
+            await until(lambda: health.state is State.DOWN)
+            worker.act = stall_after_first
+            await worker.start()
+            await until(lambda: worker.n_running)
+            worker.is_awake.clear()
+            async with front.connected() as (reader, writer):
+                writer.write(post(chat(stream=True)))
+                await reader.readuntil(b"data: ")
+                assert health.is_on_trial
+            early.cancel()
+            await front.settled()
+
+    run(main())
+
+
 def test_a_worker_that_is_removed_finishes_what_it_has() -> None:
     async def main() -> None:
         go_on = asyncio.Event()

@@ -36,12 +36,12 @@ from tests.serve.gateway.upstreams import (
 )
 from tests.serve.http.wire import read_answer
 
-from triskele.serve.gateway import ApiKey, Keys
+from triskele.serve.gateway import ApiKey, Gateway, Keys
 from triskele.serve.gateway.forwarding import Forwarding
 from triskele.serve.gateway.health import State
 from triskele.serve.gateway.rate import Allowance
 from triskele.serve.gateway.relay import KEPT_BYTES
-from triskele.serve.http import BrokenOff, HttpRequest, Reply, Response
+from triskele.serve.http import BrokenOff, HttpRequest, Origin, Reply, Response, fetch
 
 BUSY = answer(429, b'{"error": {"message": "full"}}', (b"retry-after", b"9"))
 LOOPS = pytest.mark.parametrize("on_uvloop", [False, True], ids=["asyncio", "uvloop"])
@@ -760,6 +760,37 @@ def test_where_no_worker_returns_clients_are_told_to_come_back() -> None:
                 assert response.header(b"retry-after") == b"1"
             await front.settled()
             assert {record.outcome for record in front.records} <= {"refused", "failed"}
+
+    run(main())
+
+
+@pytest.mark.parametrize(("is_well", "status"), [(True, 200), (False, 503)])
+def test_a_gateway_that_has_just_begun_hears_its_workers_before_it_refuses(
+    is_well: bool, status: int
+) -> None:
+    async def main() -> None:
+        worker = Upstream()
+        worker.is_well = is_well
+        worker.is_awake.clear()
+        await worker.start()
+        # Longer than the clients of this test wait: who is heard, well or not, ends the wait.
+        gateway = Gateway(quick(worker_seconds=60.0))
+        gateway.add(worker.url)
+        await gateway.start("127.0.0.1", 0)
+        origin = Origin(f"http://127.0.0.1:{gateway.port}")
+        asked = [
+            asyncio.create_task(
+                fetch(origin, "POST", CHAT, body=chat(model=model), seconds=SECONDS)
+            )
+            for model in ("m", None)
+        ]
+        await asyncio.sleep(0.1)
+        assert not any(task.done() for task in asked)
+        worker.is_awake.set()
+        assert [(await task).status for task in asked] == [status, status]
+        origin.close()
+        await gateway.drain(SECONDS)
+        await worker.stop()
 
     run(main())
 

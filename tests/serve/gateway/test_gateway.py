@@ -367,6 +367,7 @@ class Notes:
     """In place of a journal: it keeps what it is given."""
 
     n_dropped = 0
+    directory = None
 
     def __init__(self) -> None:
         self.records: list[Record] = []

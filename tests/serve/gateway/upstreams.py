@@ -232,6 +232,7 @@ class Records(list[Record]):
     """A journal in memory."""
 
     n_dropped = 0
+    directory = None
 
 
 class Front:

@@ -25,6 +25,7 @@ from triskele.serve.engine.driver import Driver
 from triskele.serve.engine.kv_events import EventPublisher
 from triskele.serve.engine.loading import assemble
 from triskele.serve.engine.server import EngineServer
+from triskele.serve.engine.step_log import StepLog
 
 DONE, FAILED = 0, 1
 
@@ -53,7 +54,13 @@ async def _serve(config: EngineConfig) -> int:
     if config.kv_events is not None:
         publisher = EventPublisher(config.kv_events, page_size=config.page_size)
         served = replace(served, kv_events=publisher.endpoint)
-    driver = Driver(engine, on_changes=None if publisher is None else publisher.publish)
+    steps = None if config.steps is None else StepLog(config.steps)
+    driver = Driver(
+        engine,
+        on_changes=None if publisher is None else publisher.publish,
+        on_step=None if steps is None else steps.add,
+        cpu_share=config.cpu_share,
+    )
     server = EngineServer(driver, served)
     try:
         await server.start(config.host, config.port)
@@ -73,6 +80,8 @@ async def _serve(config: EngineConfig) -> int:
     finally:
         if publisher is not None:
             publisher.close()
+        if steps is not None:
+            steps.close()
     return DONE if is_served else FAILED
 
 

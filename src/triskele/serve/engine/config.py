@@ -57,10 +57,16 @@ class EngineConfig:
     """Most sequences open at once; beyond it requests are answered with 429."""
     threads: int = 1
     """Threads that compute, on a CPU."""
+    cpu_share: float = 1.0
+    """Share of a processor that computing takes at most, on a CPU with one thread: after each step
+    the engine rests. Leaves room for others, and is equally fast whether they use it or not."""
     seed: int = 0
     """Seed of requests that bring none, of policies that draw, and of random weights."""
     kv_events: str | None = None
     """Where to publish what the cache holds, in vLLM's format, as tcp://127.0.0.1:5557."""
+    steps: Path | None = None
+    """File to write every step to, what it computed and how long it took, as CSV: what triskele
+    simulate takes as --hardware."""
     follow_stdin: bool = False
     """Stop as after SIGTERM when standard input ends, as it does with the process that started
     this one."""

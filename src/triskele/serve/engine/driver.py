@@ -8,11 +8,13 @@ per step. Whoever asked for a sequence gives a sink, which is called on the loop
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from queue import Empty, SimpleQueue
 
+from triskele.serve.engine.batching import Work
 from triskele.serve.engine.changes import Removed, Stored
 from triskele.serve.engine.engine import Engine, Piece
 from triskele.serve.engine.sampling import SamplingParams
@@ -49,6 +51,16 @@ class Driver:
         Owned by the driver's thread from :meth:`start` on.
     on_changes
         Called in that thread with what happened to pages, for engines that tell.
+    on_step
+        Called in that thread with what a step has computed, and the seconds that it took, all
+        that is done between steps included.
+    cpu_share
+        Share of a processor that the thread takes at most: it rests after each step.
+
+    Raises
+    ------
+    ValueError
+        When the share is not above 0 and at most 1.
     """
 
     def __init__(
@@ -56,13 +68,20 @@ class Driver:
         engine: Engine,
         *,
         on_changes: Callable[[list[Stored | Removed]], None] | None = None,
+        on_step: Callable[[Work, float], None] | None = None,
+        cpu_share: float = 1.0,
     ) -> None:
+        if not 0 < cpu_share <= 1:
+            raise ValueError(f"expected a share of a processor above 0, at most 1, got {cpu_share}")
         self.engine = engine
         self._on_changes = on_changes
+        self._on_step = on_step
+        self._cpu_share = cpu_share
         self._wishes: SimpleQueue[_Add | _Cancel | _Stop] = SimpleQueue()
         self._sinks: dict[str, Sink] = {}
         self._numbers = count()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._began = self._spent = 0.0
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     @property
@@ -103,7 +122,7 @@ class Driver:
     def _run(self) -> None:
         while self._take_wishes():
             try:
-                pieces = self.engine.step()
+                pieces = self._step()
             except Exception:
                 logger.exception("a step failed; everything under way is given up")
                 failed = self.engine.abort()
@@ -114,6 +133,22 @@ class Driver:
             if self._on_changes is not None and (changes := self.engine.changes()):
                 self._on_changes(changes)
 
+    def _step(self) -> list[Piece]:
+        """Step, and rest for as long as the share asks; what came is told after the rest."""
+        pieces = self.engine.step()
+        if self._cpu_share < 1:
+            seconds = (time.thread_time() - self._spent) / self._cpu_share
+            time.sleep(max(0.0, self._began + seconds - time.perf_counter()))
+        began = self._began
+        self._begin()
+        if self._on_step is not None:
+            self._on_step(self.engine.work(), self._began - began)
+        return pieces
+
+    def _begin(self) -> None:
+        """Note when the next step begins: with the end of the last, unless there was none to do."""
+        self._began, self._spent = time.perf_counter(), time.thread_time()
+
     def _take_wishes(self) -> bool:
         """Do what the loop wants, waiting for it when there is nothing else to do."""
         engine = self.engine
@@ -123,6 +158,8 @@ class Driver:
                 wish = self._wishes.get(block=not has_work)
             except Empty:
                 return True
+            if not has_work:
+                self._begin()
             if isinstance(wish, _Stop):
                 return False
             if isinstance(wish, _Cancel):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from triskele.model import Transformer
 from triskele.serve.cache import EvictionPolicy, PrefixCache
-from triskele.serve.engine.batching import Batching, Chunk, Tally
+from triskele.serve.engine.batching import Batching, Chunk, Tally, Work
 from triskele.serve.engine.changes import Removed, Stored
 from triskele.serve.engine.layout import Integers
 from triskele.serve.engine.pages import PagedStore
@@ -107,6 +107,7 @@ class Engine:
         self._end_ids = end_ids
         self._rng = rng
         self._answers: dict[str, tuple[Sequence, TextStream]] = {}
+        self._chunks: list[Chunk] = []
 
     @classmethod
     def of(
@@ -224,7 +225,7 @@ class Engine:
 
     def step(self) -> list[Piece]:
         """Compute one batch and return what it added to answers; empty when there is no work."""
-        chunks = self._scheduler.plan()
+        chunks = self._chunks = self._scheduler.plan()
         if not chunks:
             return []
         logits_NV = self._forward.run(chunks, self._scheduler.tables)
@@ -239,6 +240,10 @@ class Engine:
             self._scheduler.computed(chunk, token.token)
             pieces.append(self._tell(chunk.sequence, token))
         return pieces
+
+    def work(self) -> Work:
+        """Return what the last step computed."""
+        return Work.of(self._chunks)
 
     def abort(self) -> list[str]:
         """Drop every sequence and everything cached, as after a failed step; returns their ids."""

@@ -116,6 +116,11 @@ class Fleet:
             pool.memory = None
             pool.route(make_router())
 
+    def router_of(self, name: str) -> Router | None:
+        """Return what routes to a worker now; ``None`` while nothing does."""
+        pools = (pool for pool in self._pools if any(m.name == name for m in pool.members))
+        return next((pool.router for pool in pools), None)
+
     def memories(self, *, caches: bool = True) -> list[tuple[frozenset[str], Memory]]:
         """Return what the routers have learned, by the models of their pools.
 

@@ -13,15 +13,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import msgspec
+
 from triskele.serve.gateway.access import Access
 from triskele.serve.gateway.admission import Admission, Overloaded
 from triskele.serve.gateway.attempt import Attempt
 from triskele.serve.gateway.fleet import Fleet
-from triskele.serve.gateway.health import State
+from triskele.serve.gateway.intake import LOOK_SECONDS, Intake
 from triskele.serve.gateway.journey import Journey
 from triskele.serve.gateway.member import Member
 from triskele.serve.gateway.pool import Pool
-from triskele.serve.gateway.prompt import MalformedBody, Prompt, read_prompt
+from triskele.serve.gateway.prompt import Prompt
 from triskele.serve.gateway.refusal import Refusal
 from triskele.serve.gateway.relay import HOP_BY_HOP, Relay, passed_on
 from triskele.serve.http import HttpRequest, Reply
@@ -29,11 +31,8 @@ from triskele.serve.routing import Request
 
 # Fields of a request that are the gateway's own business.
 OWN_FIELDS = HOP_BY_HOP | {b"accept-encoding", b"expect", b"host", b"x-request-id"}
-SESSION = b"x-session-id"
 EXPLAIN = b"x-triskele-explain"
 REQUEST_ID_LENGTH = 128
-# How often a request that finds no worker looks again.
-LOOK_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +73,8 @@ class Forwarder:
         Where to, who may, and how many at once.
     settings
         How.
+    intake
+        What finds out what is asked, and of which model.
     policy
         Returns the name of the policy that routes now.
     ended
@@ -87,6 +88,7 @@ class Forwarder:
         admission: Admission,
         *,
         settings: Forwarding,
+        intake: Intake,
         policy: Callable[[], str],
         ended: Callable[[Journey], None],
     ) -> None:
@@ -97,6 +99,7 @@ class Forwarder:
         self._settings = settings
         self._policy = policy
         self._ended = ended
+        self._intake = intake
         self._now = asyncio.get_running_loop().time
         self._numbers = itertools.count(1)
         self._prefix = secrets.token_hex(4)
@@ -139,20 +142,10 @@ class Forwarder:
             self._ended(journey)
 
     async def _serve(self, request: HttpRequest, journey: Journey, number: int) -> None:
-        access, settings = self._access, self._settings
+        access = self._access
         key = access.identify(request)
         journey.key_name = None if key is None else key.name
-        session = request.header(SESSION)
-        try:
-            prompt = journey.prompt = read_prompt(
-                request.body,
-                endpoint=request.path,
-                page_size=settings.page_size,
-                session=None if session is None else session.decode("latin-1"),
-            )
-        except MalformedBody as error:
-            raise Refusal(400, str(error), code="malformed_body") from None
-        model = await self._model(prompt)
+        prompt, model = await self._intake.take(request, journey)
         access.admit(key, prompt.n_tokens, self._now())
         if not self._admission.enter():
             try:
@@ -166,38 +159,6 @@ class Forwarder:
         finally:
             self._admission.leave()
             access.charge(key, journey.usage.n_output or 0, self._now())
-
-    async def _model(self, prompt: Prompt) -> str:
-        """Return the model that is asked for, which somebody must serve.
-
-        A gateway that has just begun has not heard of every worker yet; it does not say no before.
-        """
-        until = self._now() + self._settings.worker_seconds
-        while True:
-            try:
-                return self._known_model(prompt)
-            except Refusal:
-                if not self._is_new() or self._now() >= until:
-                    raise
-            await asyncio.sleep(LOOK_SECONDS)
-
-    def _known_model(self, prompt: Prompt) -> str:
-        fleet, model = self._fleet, prompt.model
-        if model is not None and fleet.pool(model) is not None:
-            return model
-        served = fleet.models()
-        if not served:
-            raise Refusal(503, "no worker is ready yet", code="no_worker", retry_after=1.0)
-        if model is not None:
-            raise Refusal(404, f"the model {model!r} does not exist", code="model_not_found")
-        if len(served) > 1:
-            raise Refusal(400, "expected a model by name in the body", code="model_missing")
-        return next(iter(served))
-
-    def _is_new(self) -> bool:
-        """Tell whether a worker has yet to answer its first check, well or not."""
-        states = (member.health for member in self._fleet)
-        return any(each.state is State.STARTING and each.error is None for each in states)
 
     async def _attempt(
         self, request: HttpRequest, journey: Journey, prompt: Prompt, model: str, number: int
@@ -289,6 +250,9 @@ def _own_headers(journey: Journey, *, is_explained: bool = False) -> list[tuple[
             ttft, latency = journey.predicted
             fields.append((b"x-triskele-predicted-ttft", b"%.6f" % ttft))
             fields.append((b"x-triskele-predicted-latency", b"%.6f" % latency))
+    if is_explained and journey.decision is not None:
+        fields.append((b"x-triskele-model", journey.decision.model.encode("utf-8", "replace")))
+        fields.append((b"x-triskele-decision", msgspec.json.encode(journey.decision)))
     return fields
 
 

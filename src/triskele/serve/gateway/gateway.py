@@ -5,39 +5,45 @@ import random
 import ssl as tls
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
+
+import numpy as np
 
 from triskele import __version__
 from triskele.serve.gateway.access import Access
 from triskele.serve.gateway.administration import Administration, is_loopback
 from triskele.serve.gateway.admission import Admission
+from triskele.serve.gateway.choosing import ModelChooser
 from triskele.serve.gateway.fleet import Fleet
 from triskele.serve.gateway.forwarding import Forwarder
-from triskele.serve.gateway.health import Health
+from triskele.serve.gateway.health import Health, State
+from triskele.serve.gateway.intake import Intake
 from triskele.serve.gateway.journey import Journey
 from triskele.serve.gateway.keys import Keys
 from triskele.serve.gateway.learned import LearnedFile
+from triskele.serve.gateway.listening import EventSource, Listening, RouterOf
 from triskele.serve.gateway.member import Member
 from triskele.serve.gateway.metrics import Metrics
 from triskele.serve.gateway.overview import Overview
 from triskele.serve.gateway.pages import Pages
 from triskele.serve.gateway.probing import Prober
+from triskele.serve.gateway.records import record_of
 from triskele.serve.gateway.settings import Settings
 from triskele.serve.gateway.statistics import Statistics
+from triskele.serve.gateway.tokens import PromptTokens
 from triskele.serve.http import HttpServer, Origin
-from triskele.serve.journal import Journal, Record
+from triskele.serve.journal import Journal
 from triskele.serve.routing import Router
+from triskele.serve.routing.capability_table import Shelf
 from triskele.serve.routing.latency import Diligence
 from triskele.serve.routing.named import ROUTERS, Policy
+from triskele.serve.routing.query_embedding import embedder
 
 TICK_SECONDS = 0.25
 SECOND = 1.0
-SAVE_SECONDS = 60.0
 # Of a worker that answers thousands of requests a second, these tell as much as all.
 DILIGENCE = Diligence(lessons=50.0, refresh=0.005)
-GONE = 499
 
 
 class Gateway:
@@ -59,6 +65,10 @@ class Gateway:
         The authorization of workers that are added.
     learned
         Where what the routers learn is kept over restarts; ``None`` for nowhere.
+    tokens
+        Makes the tokens that workers will see; without it, prompts are hashed as text.
+    capability
+        Folder of the capability table, by which ``auto`` chooses models; ``None`` for no ``auto``.
 
     Examples
     --------
@@ -76,6 +86,8 @@ class Gateway:
         admin_token: str | None = None,
         credential: str | None = None,
         learned: Path | None = None,
+        tokens: PromptTokens | None = None,
+        capability: Path | None = None,
     ) -> None:
         self._settings = settings
         self._policy = settings.policy
@@ -95,14 +107,28 @@ class Gateway:
         self._admission = Admission(
             n_queued=queueing.n_queued, queue_seconds=queueing.queue_seconds
         )
-        self.fleet = Fleet(self._make_router, self._resize)
+        self.fleet = Fleet(self._make_router, self._changed)
         self.statistics = Statistics()
         self._access = Access(keys)
+        self._chooser = None
+        if capability is not None:
+            rng = np.random.default_rng(settings.seed)
+            self._chooser = ModelChooser(Shelf(capability), embedder, settings.choosing, rng)
+        self._listening = Listening(RouterOf(self.fleet.router_of), page_size=forwarding.page_size)
+        intake = Intake(
+            self.fleet,
+            page_size=forwarding.page_size,
+            worker_seconds=forwarding.worker_seconds,
+            now=self._loop.time,
+            tokens=tokens,
+            chooser=self._chooser,
+        )
         self._forwarder = Forwarder(
             self.fleet,
             self._access,
             self._admission,
             settings=forwarding,
+            intake=intake,
             policy=lambda: self._policy.router,
             ended=self._ended,
         )
@@ -146,6 +172,8 @@ class Gateway:
             Metrics(self.fleet, self._admission, self.statistics, n_dropped=n_dropped),
             self._access,
             is_draining=lambda: self._is_draining,
+            feedback=None if journal is None else journal.directory,
+            has_auto=self._chooser is not None,
             version=__version__,
         )
         self._server = HttpServer(pages, limits=self._settings.limits)
@@ -155,7 +183,8 @@ class Gateway:
             self._loop.create_task(self._tick()),
         ]
         if self._learned is not None:
-            self._keeper = self._loop.create_task(self._keep(self._learned))
+            keeping = self._learned.keep(self.fleet, lambda: self._policy.label, self._stopping)
+            self._keeper = self._loop.create_task(keeping)
 
     async def ready(self, *, n_workers: int = 1, seconds: float = 60.0) -> None:
         """Wait until so many workers may be used.
@@ -183,6 +212,7 @@ class Gateway:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._listening.stop()
         self._stopping.set()
         if self._keeper is not None:
             await self._keeper
@@ -204,8 +234,19 @@ class Gateway:
             **everything,
         }
 
-    def add(self, url: str, name: str | None = None) -> Member:
+    def add(
+        self, url: str, name: str | None = None, *, events: EventSource | None = None
+    ) -> Member:
         """List a worker; it is used once it has been found well.
+
+        Parameters
+        ----------
+        url
+            Its address.
+        name
+            By which it is known; from its address if not given.
+        events
+            Where it tells what its cache holds, if it does; prompts must then be hashed as tokens.
 
         Raises
         ------
@@ -222,6 +263,8 @@ class Gateway:
         if self._server is None:
             port = parts.port or (80 if parts.scheme == "http" else 443)
             self._listed.append(f"{parts.hostname}:{port}")
+        if events is not None:
+            self._listening.listen(member.name, events)
         return member
 
     def change(self, name: str, what: str) -> Member:
@@ -235,6 +278,7 @@ class Gateway:
         if what == "remove":
             member = self.fleet.remove(name)
             member.origin.close()
+            self._listening.forget(name)
             return member
         found = self.fleet.get(name)
         if found is None:
@@ -270,7 +314,11 @@ class Gateway:
         page_size = settings.forwarding.page_size
         return self._policy.route(settings.seed, page_size=page_size, diligence=DILIGENCE)
 
-    def _resize(self) -> None:
+    def _changed(self) -> None:
+        """Hear that other workers may be used than before."""
+        for member in self.fleet:
+            if member.health.state is State.DOWN:
+                self._listening.doubt(member.name)
         # While there is no worker some are let in all the same: they wait for one to return.
         n_usable = max(1, self.fleet.n_usable)
         self._admission.resize(n_usable * self._settings.queueing.n_per_worker)
@@ -285,54 +333,14 @@ class Gateway:
             if now - last_second >= SECOND:
                 self.statistics.tick(time.time(), now - last_second)
                 last_second = now
-
-    async def _keep(self, learned: LearnedFile) -> None:
-        """Save what the routers learn: now and then what is small, at the end all of it."""
-        is_over = False
-        while not is_over:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(SAVE_SECONDS):
-                    is_over = await self._stopping.wait()
-            memories = self.fleet.memories(caches=is_over)
-            # A disk may take long to say that it has something.
-            await asyncio.to_thread(learned.save, self._policy.label, memories)
+                if self._chooser is not None:
+                    self._chooser.refresh()
 
     def _ended(self, journey: Journey) -> None:
         """Count a request that has ended, and write it down."""
         now = self._loop.time()
         self.statistics.add(journey, now)
         if self._journal is not None:
-            self._journal.append(self._record(journey, now))
-
-    def _record(self, journey: Journey, now: float) -> Record:
-        prompt, usage, status = journey.prompt, journey.usage, journey.reply.status
-        is_gone = journey.outcome == "cancelled" or status is None
-        predicted = journey.predicted or (None, None)
-        text = None
-        if self._settings.keeps_text and prompt is not None:
-            text = prompt.text.decode("utf-8", "replace")
-        return Record(
-            id=journey.id,
-            time=journey.wall,
-            endpoint=journey.endpoint,
-            model=(prompt.model if prompt is not None else None) or "",
-            worker=journey.worker,
-            policy=journey.policy or self._policy.router,
-            key=journey.key_name,
-            session=None if prompt is None else prompt.session,
-            status=GONE if is_gone or status is None else status,
-            outcome=journey.outcome,
-            error=journey.error,
-            n_retries=journey.n_retries,
-            stream=prompt is not None and prompt.is_stream,
-            n_prompt=usage.n_prompt,
-            n_cached=usage.n_cached,
-            n_output=usage.n_output,
-            predicted_ttft=predicted[0],
-            ttft=None if journey.first_event is None else journey.first_event - journey.accepted,
-            predicted_latency=predicted[1],
-            latency=now - journey.accepted,
-            prompt=text,
-            answer=None,
-            decision=None,
-        )
+            policy = journey.policy or self._policy.router
+            record = record_of(journey, now, policy=policy, keeps_text=self._settings.keeps_text)
+            self._journal.append(record)

@@ -10,6 +10,7 @@ from enum import Enum, auto
 from triskele.serve.gateway.prompt import Prompt
 from triskele.serve.gateway.usage import UNKNOWN, Usage
 from triskele.serve.http import Reply
+from triskele.serve.routing.capability import Decision
 
 
 class Stop(Enum):
@@ -38,11 +39,13 @@ class Journey:
         "_task",
         "accepted",
         "deadline",
+        "decision",
         "endpoint",
         "error",
         "first_event",
         "id",
         "key_name",
+        "model",
         "n_retries",
         "outcome",
         "policy",
@@ -66,6 +69,8 @@ class Journey:
         self.deadline = deadline
         self.key_name: str | None = None
         self.prompt: Prompt | None = None
+        self.model = ""
+        self.decision: Decision | None = None
         self.policy = ""
         self.worker: str | None = None
         self.n_retries = 0

@@ -5,16 +5,21 @@ cannot be read is reported and left alone: the gateway then begins cold, and set
 it writes its own.
 """
 
+import asyncio
 import logging
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
+from triskele.serve.gateway.fleet import Fleet
 from triskele.serve.gateway.pool import Memory
 
 Memories = list[tuple[frozenset[str], Memory]]
 ASIDE = ".unreadable"
+SAVE_SECONDS = 60.0
 logger = logging.getLogger(__name__)
 
 
@@ -36,6 +41,17 @@ class LearnedFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._is_unreadable = False
+
+    async def keep(self, fleet: Fleet, policy: Callable[[], str], stopping: asyncio.Event) -> None:
+        """Save what a fleet's routers learn: now and then what is small, at the end all of it."""
+        is_over = False
+        while not is_over:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SAVE_SECONDS):
+                    is_over = await stopping.wait()
+            memories = fleet.memories(caches=is_over)
+            # A disk may take long to say that it has something.
+            await asyncio.to_thread(self.save, policy(), memories)
 
     def load(self, policy: str) -> Memories:
         """Return what routers of this policy had learned, by the models of their pools."""

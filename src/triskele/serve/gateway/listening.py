@@ -6,10 +6,8 @@ from dataclasses import dataclass
 
 from triskele.serve.gateway.event_stream import EventStream
 from triskele.serve.gateway.events import EventTranslator
+from triskele.serve.gateway.prompt import ROOT
 from triskele.serve.routing import CacheListener, Router
-
-# Prompts of tokens are hashed from the first on, with nothing before it.
-ROOT = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,11 @@
 """Which path leads where: completions to the workers, all else to the gateway's own pages."""
 
+import asyncio
 import secrets
+import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
 from urllib.parse import unquote
 
 import msgspec
@@ -17,9 +21,25 @@ from triskele.serve.gateway.metrics import Metrics
 from triskele.serve.gateway.openapi import openapi
 from triskele.serve.gateway.refusal import Refusal
 from triskele.serve.http import HttpRequest, Reply
+from triskele.serve.journal.feedback import Feedback, append_feedback
 
 COMPLETIONS = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings"})
+FEEDBACK = "/v1/feedback"
+POSTED = COMPLETIONS | {FEEDBACK}
 MODEL = "/v1/models/"
+AUTO_ENTRY = msgspec.Raw(b'{"id":"auto","object":"model","owned_by":"triskele"}')
+ANONYMOUS = "anonymous"
+# Longest comment, in characters.
+COMMENT_LENGTH = 2000
+
+
+class _Said(msgspec.Struct, forbid_unknown_fields=True):
+    """Feedback as clients send it."""
+
+    id: str
+    score: float | None = None
+    better_than: str | None = None
+    comment: Annotated[str, msgspec.Meta(max_length=COMMENT_LENGTH)] | None = None
 
 
 class Pages:
@@ -31,6 +51,10 @@ class Pages:
         What answers.
     is_draining
         Whether the gateway is about to stop.
+    feedback
+        Folder of the journal, where feedback is kept; ``None`` if none is taken.
+    has_auto
+        Whether a model may be left to the gateway to choose.
     version
         Of the package.
     """
@@ -44,6 +68,8 @@ class Pages:
         access: Access,
         *,
         is_draining: Callable[[], bool],
+        feedback: Path | None,
+        has_auto: bool,
         version: str,
     ) -> None:
         self._forwarder = forwarder
@@ -52,6 +78,8 @@ class Pages:
         self._metrics = metrics
         self._access = access
         self._is_draining = is_draining
+        self._feedback = feedback
+        self._has_auto = has_auto
         self._dashboard = Dashboard.packaged()
         self._openapi = msgspec.json.encode(openapi(version))
         self._pages: dict[str, Callable[[HttpRequest, Reply], None]] = {
@@ -71,7 +99,10 @@ class Pages:
             await self._forwarder(request, reply)
             return
         try:
-            self._answer(request, reply)
+            if path == FEEDBACK and request.method == "POST":
+                await self._take_feedback(request, reply)
+            else:
+                self._answer(request, reply)
         except Refusal as refusal:
             headers = [] if refusal.status != 405 else [(b"allow", self._allowed(path))]
             refusal.send(reply, headers=headers)
@@ -84,7 +115,7 @@ class Pages:
         page = self._pages.get(path)
         if page is None and path.startswith(MODEL):
             page = self._model
-        if page is None and path not in COMPLETIONS:
+        if page is None and path not in POSTED:
             raise Refusal(404, "there is no such page")
         if page is None or request.method not in ("GET", "HEAD"):
             raise Refusal(405, f"{request.method} is not for this page")
@@ -94,7 +125,29 @@ class Pages:
         """Return the methods of a page that exists."""
         if path.startswith(PREFIX):
             return self._administration.allowed_methods(path)
-        return b"POST" if path in COMPLETIONS else b"GET, HEAD"
+        return b"POST" if path in POSTED else b"GET, HEAD"
+
+    async def _take_feedback(self, request: HttpRequest, reply: Reply) -> None:
+        """Write down what a client thinks of an answer."""
+        key = self._access.identify(request)
+        if self._feedback is None:
+            raise Refusal(404, "no feedback is taken: there is no journal", code="no_journal")
+        source = ANONYMOUS if key is None else key.name
+        try:
+            said = msgspec.json.decode(request.body, type=_Said)
+            feedback = Feedback(
+                id=said.id,
+                time=time.time(),
+                score=said.score,
+                better_than=said.better_than,
+                source=source,
+                comment=said.comment,
+            )
+        except (ValueError, UnicodeDecodeError, RecursionError) as error:
+            raise Refusal(400, f"malformed feedback: {error or 'nested too deeply'}") from None
+        # A disk may take long to say that it has something.
+        await asyncio.to_thread(append_feedback, self._feedback, feedback)
+        reply.send(201, msgspec.json.encode({"id": said.id, "object": "feedback"}))
 
     def _welcome(self, _: HttpRequest, reply: Reply) -> None:
         reply.send(307, b"", headers=[(b"location", b"/dashboard")])
@@ -119,6 +172,8 @@ class Pages:
     def _models(self, request: HttpRequest, reply: Reply) -> None:
         self._access.identify(request)
         entries = list(self._fleet.models().values())
+        if self._has_auto:
+            entries.append(AUTO_ENTRY)
         reply.send(200, msgspec.json.encode({"object": "list", "data": entries}))
 
     def _model(self, request: HttpRequest, reply: Reply) -> None:

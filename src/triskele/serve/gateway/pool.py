@@ -14,6 +14,7 @@ from triskele.serve.routing import Request, Router, Worker
 
 Memory = dict[str, Any]
 Prediction = Callable[[int], tuple[float, float] | None]
+Expectation = Callable[[Request, Sequence[Worker], float], float]
 logger = logging.getLogger(__name__)
 
 
@@ -23,6 +24,14 @@ class Predictor(Protocol):
 
     def predicted(self, request_id: int) -> tuple[float, float] | None:
         """Return the TTFT and the latency predicted of a request in flight, in seconds."""
+
+
+@runtime_checkable
+class Estimator(Protocol):
+    """A router that says what a request would take."""
+
+    def expect(self, request: Request, workers: Sequence[Worker], now: float) -> float:
+        """Return the seconds to the end of a request where it is done soonest."""
 
 
 @runtime_checkable
@@ -68,6 +77,7 @@ class Pool:
         self.members = members
         self.memory: Memory | None = None
         self.predicted: Prediction = _nothing
+        self._expect: Expectation | None = None
         self.router = self.route(router)
         self._models = frozenset[str]().union(*(member.models for member in members))
         self._make_router = make_router
@@ -82,6 +92,7 @@ class Pool:
         """Choose by another router from now on."""
         self.router = router
         self.predicted = router.predicted if isinstance(router, Predictor) else _nothing
+        self._expect = router.expect if isinstance(router, Estimator) else None
         return router
 
     @property
@@ -140,6 +151,12 @@ class Pool:
     def n_usable(self, model: str) -> int:
         """Return how many may be sent a request for a model."""
         return len(self._offered) - len(self._avoided.get(model, ()))
+
+    def expect(self, request: Request, now: float) -> float | None:
+        """Return the seconds that a request would take here, if the router can tell."""
+        if self._expect is None or not self._offered:
+            return None
+        return self._expect(request, self._offered, now)
 
     def choose(self, request: Request, now: float) -> Member:
         """Return where to send a request; somebody must be offered."""

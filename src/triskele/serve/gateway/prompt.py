@@ -9,13 +9,14 @@ Nothing else of the body is looked at: whether it is valid is for the worker to 
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import xxhash
 
 from triskele.serve.cache import chained_hashes, hash_key, token_key
 from triskele.serve.cache.radix import TOKEN_BYTES
+from triskele.serve.gateway.tokens import PromptTokens
 
 # A fixed length of answer is known to be one only if it is this short.
 SHORT_ANSWER = 16
@@ -24,6 +25,8 @@ ATTACHMENT_TOKENS = 256
 # No answer is taken to be longer, whatever number the client writes.
 MOST_TOKENS = 1 << 24
 NOTHING = (b"", b"null")
+# The hash that stands before the first page of tokens.
+ROOT = 0
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
@@ -53,6 +56,8 @@ class Prompt:
         Whether the answer is to come as events.
     text
         The rendered prompt; empty for token ids.
+    query
+        What is asked, without what came before it: the last turn of a conversation.
     """
 
     model: str | None
@@ -63,6 +68,7 @@ class Prompt:
     session: str | None
     is_stream: bool
     text: bytes
+    query: str
 
 
 ABSENT = msgspec.Raw()
@@ -92,11 +98,17 @@ class _Message(msgspec.Struct):
 
 _BODY = msgspec.json.Decoder(_Body)
 _MESSAGES = msgspec.json.Decoder(list[_Message])
+_CHAT = msgspec.json.Decoder(list[dict[str, Any]])
 _ANYTHING = msgspec.json.Decoder()
 
 
 def read_prompt(
-    body: bytes, *, endpoint: str, page_size: int, session: str | None = None
+    body: bytes,
+    *,
+    endpoint: str,
+    page_size: int,
+    session: str | None = None,
+    tokens: PromptTokens | None = None,
 ) -> Prompt:
     """Return what routing goes by.
 
@@ -110,6 +122,8 @@ def read_prompt(
         Tokens per page.
     session
         From the headers; goes before what the body says.
+    tokens
+        Makes the tokens that workers will see; without it, text is hashed.
 
     Raises
     ------
@@ -122,10 +136,14 @@ def read_prompt(
         raise MalformedBody(f"malformed body: {error or 'nested too deeply'}") from None
     model = fields.model
     tools = bytes(fields.tools)
-    content, n_attached, is_text = _content(fields)
+    found = _content(fields)
+    content, n_attached, is_text = found.content, found.n_attached, found.is_text
     # Tools are rendered before everything else: prompts with others begin differently.
     before = (endpoint.encode(), _utf8(model or ""), tools, is_text)
     above = xxhash.xxh3_64_intdigest(b"%b\0%b\0%b\0%d" % before)
+    if tokens is not None:
+        # Workers hash nothing but tokens, with nothing before them.
+        content, above, tools = _tokenized(found, fields, tokens), ROOT, b""
     n_tokens = -(-(len(content) + len(tools)) // TOKEN_BYTES) + n_attached * ATTACHMENT_TOKENS
     n_most = min(fields.max_completion_tokens or fields.max_tokens or 0, MOST_TOKENS)
     is_fixed = 0 < n_most <= SHORT_ANSWER or (n_most > 0 and fields.ignore_eos)
@@ -137,37 +155,46 @@ def read_prompt(
         kind=f"{endpoint} {model} {n_most.bit_length()}",
         session=session or fields.prompt_cache_key or fields.user,
         is_stream=bool(fields.stream),
-        text=content if is_text else b"",
+        text=found.content if is_text else b"",
+        query=found.query,
     )
 
 
-def _content(fields: _Body) -> tuple[bytes, int, bool]:
-    """Return the prompt as bytes, how many attachments it has, and whether the bytes are text."""
+class _Content(NamedTuple):
+    """A prompt as bytes; attachments that are not in them; whether they are text; what is asked."""
+
+    content: bytes
+    n_attached: int
+    is_text: bool
+    query: str = ""
+
+
+def _content(fields: _Body) -> _Content:
     if bytes(fields.messages) not in NOTHING:
-        return *_render(fields.messages), True
+        return _render(fields.messages)
     raw = fields.prompt if bytes(fields.prompt) not in NOTHING else fields.input
     try:
         given = _ANYTHING.decode(raw)
     except UNREADABLE:
         given = None
     if isinstance(given, str):
-        return _utf8(given), 0, True
+        return _Content(_utf8(given), 0, True, given)
     parts = given if isinstance(given, list) else []
     if parts and all(isinstance(part, str) for part in parts):
-        return _utf8("\n".join(parts)), 0, True
+        return _Content(_utf8("\n".join(parts)), 0, True, parts[0])
     ids = [n for part in parts for n in (part if isinstance(part, list) else (part,))]
     if ids and all(type(n) is int and 0 <= n < 1 << 32 for n in ids):
-        return token_key(ids, 1), 0, False
+        return _Content(token_key(ids, 1), 0, False)
     # For the worker to refuse.
-    return bytes(raw), 0, True
+    return _Content(bytes(raw), 0, True)
 
 
-def _render(messages: msgspec.Raw) -> tuple[bytes, int]:
-    """Return messages as text, roles and contents in turn, and how many attachments they have."""
+def _render(messages: msgspec.Raw) -> _Content:
+    """Return messages as text, roles and contents in turn, attachments by their hashes."""
     try:
         turns = _MESSAGES.decode(messages)
     except UNREADABLE:
-        return bytes(messages), 0
+        return _Content(bytes(messages), 0, True)
     pieces: list[str] = []
     n_attached = 0
     for turn in turns:
@@ -184,7 +211,22 @@ def _render(messages: msgspec.Raw) -> tuple[bytes, int]:
                 pieces.append(f"<{xxhash.xxh3_64_hexdigest(msgspec.json.encode(part))}>")
         if bytes(turn.tool_calls) not in NOTHING:
             pieces.append(bytes(turn.tool_calls).decode("utf-8", "replace"))
-    return _utf8("".join(pieces)), n_attached
+    last = turns[-1].content if turns else None
+    if isinstance(last, list):
+        last = "\n".join(part["text"] for part in last if isinstance(part.get("text"), str))
+    return _Content(_utf8("".join(pieces)), n_attached, True, last or "")
+
+
+def _tokenized(found: _Content, fields: _Body, tokens: PromptTokens) -> bytes:
+    """Return the tokens of a prompt; of one that the template refuses, its text."""
+    if not found.is_text:
+        return found.content
+    if bytes(fields.messages) in NOTHING:
+        return tokens.of_text(found.content.decode("utf-8", "replace"))
+    try:
+        return tokens.of_chat(_CHAT.decode(fields.messages))
+    except (ValueError, *UNREADABLE):
+        return found.content
 
 
 def _utf8(text: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from triskele.serve.gateway.choosing import Choosing
 from triskele.serve.gateway.forwarding import Forwarding
 from triskele.serve.gateway.health import Patience
 from triskele.serve.gateway.probing import Probing
@@ -58,6 +59,7 @@ class Settings:
     allow_upstream: tuple[str, ...] = ()
     forwarding: Forwarding = field(default_factory=Forwarding)
     queueing: Queueing = field(default_factory=Queueing)
+    choosing: Choosing = field(default_factory=Choosing)
     probing: Probing = field(default_factory=Probing)
     patience: Patience = field(default_factory=Patience)
     limits: Limits = field(default_factory=Limits)

@@ -29,6 +29,7 @@ SCHEMA = pa.schema(
         pa.field("predicted_latency", pa.float64()),
         pa.field("latency", pa.float64(), nullable=False),
         pa.field("prompt", pa.large_string()),
+        pa.field("query", pa.large_string()),
         pa.field("answer", pa.large_string()),
         pa.field("decision", pa.large_string()),
     ]

@@ -43,8 +43,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         ``None`` where nobody counted.
     predicted_ttft, ttft, predicted_latency, latency
         Seconds to the first token and to the end, from ``time`` on, as predicted and as they were.
-    prompt, answer
-        Text, only when asked for.
+    prompt, query, answer
+        Text, only when asked for; ``query`` is the last turn of the prompt.
     decision
         What the router weighed, as plain values that JSON can hold.
     """
@@ -70,6 +70,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     predicted_latency: float | None = None
     latency: float
     prompt: str | None = None
+    query: str | None = None
     answer: str | None = None
     decision: dict[str, Any] | None = None
 

@@ -43,6 +43,8 @@ class Journal:
 
     Attributes
     ----------
+    directory
+        As given.
     error
         Why the last attempt to write failed; ``None`` if it did not.
     n_errors
@@ -78,7 +80,7 @@ class Journal:
             )
         self.error: str | None = None
         self.n_errors = 0
-        self._directory = directory
+        self.directory = directory
         self._log = Log(
             directory, max_bytes=max_bytes, max_seconds=max_seconds, keep_segments=keep_segments
         )
@@ -120,7 +122,7 @@ class Journal:
         if len(self._queue) >= self._n_queued or self._is_closing:
             self._n_refused += 1
             return
-        if record.prompt is not None or record.answer is not None:
+        if record.prompt is not None or record.query is not None or record.answer is not None:
             self._text_in += _n_text(record)
             if self._text_in - self._text_out > MAX_TEXT:
                 self._text_in -= _n_text(record)
@@ -212,15 +214,15 @@ class Journal:
         """Show what went wrong or that it went well again; say so once."""
         if error is None:
             if self.error is not None:
-                _logger.info("Journal: %s is written to again", self._directory)
+                _logger.info("Journal: %s is written to again", self.directory)
             self.error = None
             return
         self.n_errors += 1
-        message = f"{self._directory} cannot be written to: {error}"
+        message = f"{self.directory} cannot be written to: {error}"
         if message != self.error:
             _logger.warning("Journal: %s", message)
         self.error = message
 
 
 def _n_text(record: Record) -> int:
-    return len(record.prompt or "") + len(record.answer or "")
+    return len(record.prompt or "") + len(record.query or "") + len(record.answer or "")

@@ -19,15 +19,19 @@ from typing import Any
 import msgspec
 import uvloop
 
+from triskele.serve.gateway.choosing import Choosing
 from triskele.serve.gateway.forwarding import Forwarding
 from triskele.serve.gateway.gateway import Gateway
 from triskele.serve.gateway.keys import KeyFile, Keys, keys_from_environment
+from triskele.serve.gateway.listening import EventSource
 from triskele.serve.gateway.probing import Probing
 from triskele.serve.gateway.settings import Queueing, Settings
+from triskele.serve.gateway.tokens import TOKENIZER, PromptTokens
 from triskele.serve.http import Limits
 from triskele.serve.journal import Journal
 from triskele.serve.launch.options import GatewayOptions, ServeConfig
 from triskele.serve.launch.workers import Workers
+from triskele.serve.routing.capability import Preference
 from triskele.serve.routing.named import Policy
 
 ADMIN_TOKEN = "TRISKELE_ADMIN_TOKEN"
@@ -58,6 +62,10 @@ async def _serve(config: ServeConfig, environ: Mapping[str, str]) -> int:
         if options.journal is not None:
             journal = Journal(options.journal)
             stack.callback(journal.close)
+        # Workers of our own have the model's tokenizer, if it is in a file.
+        tokenizer = options.tokenizer
+        if tokenizer is None and config.model is not None and (config.model / TOKENIZER).is_file():
+            tokenizer = config.model
         gateway = Gateway(
             _settings(config),
             keys=keys,
@@ -65,9 +73,13 @@ async def _serve(config: ServeConfig, environ: Mapping[str, str]) -> int:
             admin_token=_secret(options.admin_token, environ.get(ADMIN_TOKEN), ADMIN_TOKEN),
             credential=_secret(options.upstream_key, environ.get(UPSTREAM_KEY), UPSTREAM_KEY),
             learned=options.learned,
+            tokens=None if tokenizer is None else PromptTokens(tokenizer),
+            capability=config.choice.capability,
         )
+        events = options.events_by_url()
         for url in config.upstream:
-            gateway.add(url)
+            source = EventSource.parse(events[url]) if url in events else None
+            gateway.add(url, events=source)
         if config.model is not None:
             workers = Workers(config.model, config.engine, config.eviction, gateway)
             if not await _unless(stopped, stack.enter_async_context(workers)):
@@ -114,12 +126,25 @@ async def _unless(stopped: asyncio.Event, work: Coroutine[Any, Any, object]) -> 
 
 
 def _settings(config: ServeConfig) -> Settings:
-    options = config.gateway
+    options, choice = config.gateway, config.choice
     return Settings(
         policy=Policy(config.router, config.eviction),
         keeps_text=options.keep_text,
         allow_upstream=options.allow_upstream,
-        forwarding=Forwarding(n_attempts=options.attempts, request_seconds=options.request_seconds),
+        choosing=Choosing(
+            preference=Preference(
+                margin=choice.margin,
+                price=choice.price_weight,
+                latency=choice.latency_weight,
+                explore=choice.explore,
+            ),
+            embed_seconds=choice.embed_seconds,
+        ),
+        forwarding=Forwarding(
+            n_attempts=options.attempts,
+            request_seconds=options.request_seconds,
+            page_size=options.prefix_tokens if config.model is None else config.engine.page_tokens,
+        ),
         queueing=Queueing(n_per_worker=options.per_worker, n_queued=options.queue),
         probing=Probing(path=options.health_path),
         limits=Limits(body_bytes=options.body_mib << 20),

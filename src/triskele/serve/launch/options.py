@@ -23,6 +23,14 @@ class GatewayOptions:
     """File with the key that workers ask for; or set TRISKELE_UPSTREAM_KEY."""
     allow_upstream: URLS = ()
     """HOST:PORT, with * and ?, that the admin API may add workers of; those listed here may."""
+    tokenizer: Path | None = None
+    """Folder with the workers' tokenizer.json (and chat template), so that prompts are hashed as
+    the tokens that workers see; as text if not given. With --model it is that model's."""
+    prefix_tokens: int = 64
+    """Tokens per page of what is hashed; the workers' block size where they publish events."""
+    kv_events: URLS = ()
+    """URL=tcp://HOST:PORT[,tcp://HOST:PORT]: where the worker of that --upstream publishes the
+    key-value events of its cache (vLLM's format), and where it repeats them; needs --tokenizer."""
     journal: Path | None = None
     """Folder for a record of every request (JSON lines, then Parquet)."""
     keep_text: bool = False
@@ -47,6 +55,35 @@ class GatewayOptions:
     """What workers are asked to see whether they are well."""
     drain_seconds: float = 30.0
     """How long requests may still take after SIGTERM."""
+
+    def events_by_url(self) -> dict[str, str]:
+        """Return where each worker publishes, by its URL."""
+        events: dict[str, str] = {}
+        for text in self.kv_events:
+            url, equals, where = text.partition("=")
+            if not equals:
+                raise ValueError(f"expected URL=tcp://HOST:PORT of key-value events, got {text!r}")
+            events[url] = where
+        return events
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChoiceOptions:
+    """Which model answers requests for "auto", where several are served."""
+
+    capability: Path | None = None
+    """Folder of the capability table that `triskele loop` publishes; without it no "auto"."""
+    margin: float = 0.05
+    """How much below the best predicted quality (0 to 1) is good enough; a request may say
+    otherwise in X-Triskele-Margin, and so for the next two."""
+    price_weight: float = 1.0
+    """What price counts among the models that are good enough."""
+    latency_weight: float = 0.0
+    """What predicted latency counts among them."""
+    explore: float = 0.02
+    """Share of requests that go to another model, so that evidence keeps coming for all."""
+    embed_seconds: float = 0.005
+    """Longest time to embed a query; later than that, the ranking of all queries decides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +144,7 @@ class ServeConfig:
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
     """How much is said on standard error."""
     gateway: GatewayOptions = field(default_factory=GatewayOptions)
+    choice: ChoiceOptions = field(default_factory=ChoiceOptions)
     engine: EngineOptions = field(default_factory=EngineOptions)
 
     def __post_init__(self) -> None:
@@ -119,3 +157,8 @@ class ServeConfig:
             raise ValueError(f"expected a port from 0 to 65535, got {self.port}")
         if (self.gateway.tls_cert is None) != (self.gateway.tls_key is None):
             raise ValueError("expected --tls-cert and --tls-key together")
+        if self.gateway.kv_events and self.gateway.tokenizer is None:
+            raise ValueError("expected --tokenizer with --kv-events: caches are told in tokens")
+        unknown = self.gateway.events_by_url().keys() - set(self.upstream)
+        if unknown:
+            raise ValueError(f"expected --kv-events of an --upstream, got {min(unknown)}")

@@ -17,6 +17,7 @@ from typing import Self
 import msgspec
 
 from triskele.serve.gateway.gateway import Gateway
+from triskele.serve.gateway.listening import EventSource
 from triskele.serve.launch.options import EngineOptions
 
 START_SECONDS = 300.0
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 class _Ready(msgspec.Struct):
     port: int
+    kv_events: str | None = None
 
 
 class Workers:
@@ -129,7 +131,8 @@ class Workers:
         except (TimeoutError, msgspec.MsgspecError) as error:
             await _stop(process)
             raise ValueError(f"worker {number} did not start; see what it said above") from error
-        self._gateway.add(f"http://127.0.0.1:{ready.port}", _name(number))
+        events = None if ready.kv_events is None else EventSource(ready.kv_events)
+        self._gateway.add(f"http://127.0.0.1:{ready.port}", _name(number), events=events)
 
     def _arguments(self) -> list[str]:
         options = self._options
@@ -145,6 +148,7 @@ class Workers:
             "--max-running": options.running,
             "--max-batch-tokens": options.batch_tokens,
             "--threads": threads,
+            "--kv-events": "tcp://127.0.0.1:*",
         }
         if options.cache_tokens is not None:
             given["--n-pages"] = max(1, options.cache_tokens // options.page_tokens)

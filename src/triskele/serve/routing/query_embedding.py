@@ -9,14 +9,18 @@ unrelated to it.
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
 WORD = re.compile(r"\w+|[^\w\s]")
+HASHED = "hashed-words"
 Vector = NDArray[np.float32]
 
 
@@ -61,3 +65,32 @@ class HashedWords:
             if length > 0:
                 vector /= length
         return vector
+
+
+def embedder(name: str) -> Callable[[str], Vector]:
+    """Return what embeds texts, by the name that a capability table gives.
+
+    Parameters
+    ----------
+    name
+        ``hashed-words:N``, or the folder of a sentence-transformers model, which needs that
+        library.
+
+    Raises
+    ------
+    ValueError
+        When there is no such thing.
+    """
+    kind, _, n_features = name.partition(":")
+    if kind == HASHED:
+        if not n_features.isdecimal():
+            raise ValueError(f"expected {HASHED}:N, got {name!r}")
+        return HashedWords(n_features=int(n_features)).embed
+    if not Path(name).is_dir():
+        raise ValueError(f"expected {HASHED}:N or the folder of a model, got {name!r}")
+    try:
+        library = import_module("sentence_transformers")
+    except ImportError:
+        raise ValueError(f"{name} needs sentence-transformers to be installed") from None
+    model = library.SentenceTransformer(name, device="cpu")
+    return lambda text: np.asarray(model.encode(text, normalize_embeddings=True), np.float32)

@@ -1,0 +1,213 @@
+"""Which model answers a request that leaves the choice to the gateway: ``"model": "auto"``.
+
+The query is embedded within a deadline, or the ranking of all queries together decides; embeddings
+are kept by the hash of the query. The capability table is read again when another version becomes
+current. How much quality may be given up for price and speed is the gateway's setting, and a
+request may say otherwise in its headers.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import msgspec
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from triskele.serve.gateway.refusal import Refusal
+from triskele.serve.http import HttpRequest
+from triskele.serve.routing.capability import CapabilityRouter, Decision, Preference
+from triskele.serve.routing.capability_table import CapabilityTable, Shelf
+
+AUTO = "auto"
+HEADERS = {
+    b"x-triskele-margin": "margin",
+    b"x-triskele-price-weight": "price",
+    b"x-triskele-latency-weight": "latency",
+}
+Vector = NDArray[np.float32]
+Embed = Callable[[str], Vector]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choosing:
+    """How models are chosen.
+
+    Attributes
+    ----------
+    preference
+        What is good enough and what is preferred, where a request does not say.
+    embed_seconds
+        Longest time that a query may take to embed; 0 embeds on the spot, without a thread.
+    n_kept
+        Embeddings that are remembered.
+    """
+
+    preference: Preference = field(default_factory=Preference)
+    embed_seconds: float = 0.005
+    n_kept: int = 10_000
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be waited for."""
+        if self.embed_seconds < 0 or self.n_kept < 1:
+            raise ValueError(f"expected seconds of at least 0 and something kept, got {self}")
+
+
+class ModelChooser:
+    """Chooses models.
+
+    Parameters
+    ----------
+    shelf
+        Of the capability table.
+    embedders
+        Makes what embeds queries from the name that a table gives.
+    settings
+        How models are chosen.
+    rng
+        Of exploration.
+    """
+
+    def __init__(
+        self,
+        shelf: Shelf,
+        embedders: Callable[[str], Embed],
+        settings: Choosing,
+        rng: np.random.Generator,
+    ) -> None:
+        self.router = CapabilityRouter(rng)
+        self._shelf = shelf
+        self._embedders = embedders
+        self._settings = settings
+        self._table: CapabilityTable | None = None
+        self._embed: Embed | None = None
+        self._kept: OrderedDict[int, Vector] = OrderedDict()
+        self._late: set[asyncio.Future[Vector]] = set()
+        self.refresh()
+
+    @property
+    def version(self) -> int:
+        """Of the table; 0 where there is none."""
+        return 0 if self._table is None else self._table.version
+
+    def refresh(self) -> None:
+        """See whether another version has become current; one that is damaged is passed over."""
+        try:
+            table = self._shelf.current()
+        except ValueError as error:
+            logger.warning("the capability table stays at version %d: %s", self.version, error)
+            return
+        if table is self._table:
+            return
+        try:
+            if table is not None and (
+                self._table is None or table.embedder != self._table.embedder
+            ):
+                self._embed = self._embedders(table.embedder)
+                self._kept.clear()
+        except (ValueError, OSError, ImportError) as error:
+            logger.warning("queries are not embedded: %s", error)
+            self._embed = None
+        self._table = table
+        logger.info("capability table: version %d", self.version)
+
+    async def choose(
+        self, request: HttpRequest, query: str, latency: Mapping[str, float | None]
+    ) -> Decision:
+        """Return the model for a query.
+
+        Parameters
+        ----------
+        request
+            Whose headers may say what is preferred.
+        query
+            What is asked, without what came before.
+        latency
+            Models that have a worker now, and the seconds that each would take, if they are known.
+
+        Raises
+        ------
+        Refusal
+            400 for headers that are no numbers in range.
+        """
+        preference = self._preference(request)
+        embedding = await self._embedding(query) if self._table is not None else None
+        known = {name: seconds for name, seconds in latency.items() if seconds is not None}
+        return self.router.decide(
+            self._table, embedding, list(latency), latency=known, preference=preference
+        )
+
+    def _preference(self, request: HttpRequest) -> Preference:
+        said: dict[str, float] = {}
+        for name, value in request.headers:
+            if name in HEADERS:
+                try:
+                    said[HEADERS[name]] = float(value)
+                except ValueError:
+                    raise Refusal(400, f"expected a number in {name.decode()}") from None
+        if not said:
+            return self._settings.preference
+        try:
+            return replace(self._settings.preference, **said)
+        except ValueError as error:
+            raise Refusal(400, str(error)) from None
+
+    async def _embedding(self, query: str) -> Vector | None:
+        """Return the embedding of a query if it is to be had in time."""
+        embed = self._embed
+        if embed is None or not query:
+            return None
+        name = xxhash.xxh3_64_intdigest(query.encode("utf-8", "surrogatepass"))
+        kept = self._kept.get(name)
+        if kept is not None:
+            self._kept.move_to_end(name)
+            return kept
+        if self._settings.embed_seconds == 0:
+            vector = embed(query)
+            self._keep(name, vector)
+            return vector
+        made = asyncio.get_running_loop().run_in_executor(None, embed, query)
+        # What comes too late for this request is there for the next.
+        self._late.add(made)
+        made.add_done_callback(lambda done: self._take(name, done))
+        try:
+            async with asyncio.timeout(self._settings.embed_seconds):
+                return await asyncio.shield(made)
+        except TimeoutError:
+            return None
+        except (ValueError, RuntimeError) as error:
+            logger.warning("a query could not be embedded: %s", error)
+            return None
+
+    def _take(self, name: int, made: "asyncio.Future[Vector]") -> None:
+        self._late.discard(made)
+        if not made.cancelled() and made.exception() is None:
+            self._keep(name, made.result())
+
+    def _keep(self, name: int, vector: Vector) -> None:
+        self._kept[name] = vector
+        if len(self._kept) > self._settings.n_kept:
+            self._kept.popitem(last=False)
+
+
+def with_model(body: bytes, model: str) -> bytes:
+    """Return a body in JSON with another model, every other field as it was.
+
+    Raises
+    ------
+    ValueError
+        When it is no object.
+    """
+    fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    fields["model"] = msgspec.Raw(msgspec.json.encode(model))
+    return msgspec.json.encode(fields)
+
+
+def described(decision: Decision) -> dict[str, object]:
+    """Return a decision as the journal keeps it."""
+    return msgspec.to_builtins(decision)  # type: ignore[no-any-return]
