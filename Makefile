@@ -48,6 +48,14 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.claims.fit_speed --data $(SCORES)
 	$(BIN)/python -m benchmarks.claims.recovery
 	$(BIN)/python -m benchmarks.claims.alignment --data $(SCORES)
+	$(BIN)/python -m benchmarks.claims.http_stacks
+	$(BIN)/python -m benchmarks.claims.gateway_overhead
+	$(BIN)/python -m benchmarks.claims.real_latency
+	$(BIN)/python -m benchmarks.claims.chaos
+	$(BIN)/python -m benchmarks.claims.bad_input
+	$(BIN)/python -m benchmarks.claims.quality_cost --data $(SCORES)
+	$(BIN)/python -m benchmarks.claims.joint --data $(SCORES)
+	$(BIN)/python -m benchmarks.claims.closed_loop --data $(SCORES)
 
 clean:
 	rm -rf $(VENV) demo
