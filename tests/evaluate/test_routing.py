@@ -87,3 +87,19 @@ def test_the_area_is_that_of_the_upper_hull() -> None:
     assert bent.area(0.0, 1.0) == pytest.approx(0.5, abs=1e-3)
     bowed = CostCurve(cost=np.array([0.0, 0.5, 1.0]), quality=np.array([0.0, 0.9, 1.0]))
     assert bowed.area(0.0, 1.0) == pytest.approx(0.7, abs=1e-3)
+
+
+def test_a_mix_of_two_choices_is_on_the_line_between_them() -> None:
+    bent = CostCurve(cost=np.array([1.0, 2.0, 3.0]), quality=np.array([0.2, 0.3, 0.8]))
+    np.testing.assert_allclose(bent.mixed([1.0, 2.0, 2.5, 3.0, 9.0]), [0.2, 0.5, 0.65, 0.8, 0.8])
+    assert bent.mixed(0.5) == -np.inf
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_a_mix_is_never_worse_than_the_best_choice_it_can_afford(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores, prices = rng.random((30, 4)), rng.random(4)
+    curve = cost_curve(rng.random((30, 4)), prices, scores, n_trades=20)
+    costs = np.linspace(0, 1, 7)
+    affordable = np.array([curve.quality_at(cost) for cost in costs])
+    assert (curve.mixed(costs) >= affordable - 1e-9).all()

@@ -38,11 +38,20 @@ class CostCurve:
     def area(self, cheapest: float, dearest: float) -> float:
         """Return the mean of the best quality over costs, from the cheapest to the dearest model.
 
-        The best quality for a cost is that of the upper hull: two choices can be mixed.
+        The best quality for a cost is that of a mix, as in :meth:`mixed`.
         """
         cost, best = self._hull()
         grid = np.linspace(cheapest, dearest, 1001)
         return float(np.interp(grid, cost, best).mean())
+
+    def mixed(self, cost: ArrayLike) -> Floats:
+        """Return the best mean quality for at most each mean cost, if choices may be mixed.
+
+        A share of the queries goes by one choice and the rest by another: the upper hull of the
+        curve. −∞ below the cheapest choice.
+        """
+        costs, best = self._hull()
+        return np.interp(np.asarray(cost, np.float64), costs, best, left=-np.inf)
 
     def _hull(self) -> tuple[Floats, Floats]:
         order = np.lexsort((-self.quality, self.cost))

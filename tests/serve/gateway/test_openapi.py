@@ -105,6 +105,7 @@ def test_the_dashboards_status_is_as_described() -> None:
     ("schema", "value"),
     [
         ("ChatRequest", {"model": "m", "messages": [USER]}),
+        ("ChatRequest", {"messages": [USER]}),
         ("ChatRequest", {"model": "m", "messages": [USER], "stream": True, "seed": 1}),
         ("ChatRequest", {"model": "m", "messages": [USER], "max_tokens": None}),
         ("ChatRequest", {"model": "m", "messages": [USER | {"content": [{"type": "text"}]}]}),
@@ -127,7 +128,7 @@ def test_what_clients_send_is_described(schema: str, value: object) -> None:
     ("schema", "value"),
     [
         ("ChatRequest", []),
-        ("ChatRequest", {"messages": [USER]}),
+        ("ChatRequest", {"model": "m"}),
         ("ChatRequest", {"model": "", "messages": [USER]}),
         ("ChatRequest", {"model": "m", "messages": []}),
         ("ChatRequest", {"model": "m", "messages": ["Hi"]}),

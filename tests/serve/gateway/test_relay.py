@@ -229,3 +229,44 @@ def test_a_client_that_does_not_read_stops_the_worker() -> None:
     assert it.tap.is_paused
     it.reply.flow(is_paused=False)
     assert not it.tap.is_paused
+
+
+def test_the_head_of_a_stream_waits_for_its_first_event() -> None:
+    it = Setting()
+    it.relay.on_head(200, STREAM, None, it.tap)
+    assert it.transport.written == b""
+    assert not it.reply.started
+    it.relay.on_body(EVENT)
+    assert it.transport.written.startswith(b"HTTP/1.1 200")
+    assert EVENT in it.transport.written
+
+
+def test_nothing_of_a_whole_answer_is_sent_before_it_is_whole() -> None:
+    it = Setting()
+    body = json.dumps({"usage": USAGE}).encode()
+    it.relay.on_head(200, [(b"content-type", b"application/json")], len(body), it.tap)
+    it.relay.on_body(body[:10])
+    assert it.transport.written == b""
+    it.relay.on_body(body[10:])
+    it.relay.end()
+    assert it.transport.written.endswith(b"\r\n\r\n" + body)
+    assert it.relay.usage() == TOLD
+
+
+def test_a_whole_answer_that_is_too_long_to_hold_is_passed_on_as_it_comes() -> None:
+    it = Setting()
+    it.relay.on_head(200, [(b"content-type", b"application/json")], 2 * KEPT_BYTES, it.tap)
+    it.relay.on_body(b"a" * (KEPT_BYTES - 1))
+    assert not it.reply.started
+    it.relay.on_body(b"b" * (KEPT_BYTES + 1))
+    it.relay.end()
+    sent = it.transport.written.partition(b"\r\n\r\n")[2]
+    assert sent == b"a" * (KEPT_BYTES - 1) + b"b" * (KEPT_BYTES + 1)
+
+
+def test_an_answer_without_a_body_is_passed_on_at_its_end() -> None:
+    it = Setting()
+    it.relay.on_head(200, [(b"x-a", b"1")], 0, it.tap)
+    it.relay.end()
+    assert it.transport.written.startswith(b"HTTP/1.1 200")
+    assert b"x-a: 1" in it.transport.written

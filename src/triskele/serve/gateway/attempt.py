@@ -116,7 +116,7 @@ class Attempt:
             journey.outcome, journey.error = "failed", f"it answered {relay.status}"
         if relay.is_kept:
             return False
-        journey.reply.end()
+        relay.end()
         return True
 
     def _finish(self, relay: Relay) -> None:

@@ -10,7 +10,9 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -28,6 +30,8 @@ HEADERS = {
     b"x-triskele-price-weight": "price",
     b"x-triskele-latency-weight": "latency",
 }
+# Queries that may wait to be embedded; beyond them the ranking of all queries decides at once.
+N_LATE = 256
 Vector = NDArray[np.float32]
 Embed = Callable[[str], Vector]
 
@@ -87,7 +91,10 @@ class ModelChooser:
         self._table: CapabilityTable | None = None
         self._embed: Embed | None = None
         self._kept: OrderedDict[int, Vector] = OrderedDict()
-        self._late: set[asyncio.Future[Vector]] = set()
+        self._late: dict[int, asyncio.Future[Vector]] = {}
+        # Of its own: whatever else is done beside the loop must not wait behind queries.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="embed")
+        self._complaint = ""
         self.refresh()
 
     @property
@@ -99,22 +106,29 @@ class ModelChooser:
         """See whether another version has become current; one that is damaged is passed over."""
         try:
             table = self._shelf.current()
-        except ValueError as error:
-            logger.warning("the capability table stays at version %d: %s", self.version, error)
+        except Exception as error:  # what reading a damaged archive may raise has no end
+            self._complain(f"the capability table stays at version {self.version}: {error}")
             return
         if table is self._table:
             return
-        try:
-            if table is not None and (
-                self._table is None or table.embedder != self._table.embedder
-            ):
-                self._embed = self._embedders(table.embedder)
-                self._kept.clear()
-        except (ValueError, OSError, ImportError) as error:
-            logger.warning("queries are not embedded: %s", error)
-            self._embed = None
-        self._table = table
+        before, self._table = self._table, table
+        self._complaint = ""
         logger.info("capability table: version %d", self.version)
+        if table is None:
+            return
+        if before is None or table.embedder != before.embedder or self._embed is None:
+            # What the last one still makes is not for this one.
+            self._kept.clear()
+            self._late = {}
+            try:
+                self._embed = self._embedders(table.embedder)
+            except Exception as error:  # a model's folder may be broken in any way
+                self._embed = None
+                self._complain(f"queries are not embedded: {error}")
+
+    def close(self) -> None:
+        """Embed nothing any more."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def choose(
         self, request: HttpRequest, query: str, latency: Mapping[str, float | None]
@@ -135,11 +149,14 @@ class ModelChooser:
         Refusal
             400 for headers that are no numbers in range.
         """
-        preference = self._preference(request)
-        embedding = await self._embedding(query) if self._table is not None else None
+        preference, table = self._preference(request), self._table
+        embedding = None if table is None else await self._embedding(query)
+        if table is not None and embedding is not None and not _fits(table, embedding):
+            self._complain(f"{table.embedder} does not make what version {table.version} takes")
+            embedding = None
         known = {name: seconds for name, seconds in latency.items() if seconds is not None}
         return self.router.decide(
-            self._table, embedding, list(latency), latency=known, preference=preference
+            table, embedding, list(latency), latency=known, preference=preference
         )
 
     def _preference(self, request: HttpRequest) -> Preference:
@@ -154,8 +171,8 @@ class ModelChooser:
             return self._settings.preference
         try:
             return replace(self._settings.preference, **said)
-        except ValueError as error:
-            raise Refusal(400, str(error)) from None
+        except ValueError:
+            raise Refusal(400, "expected a margin from 0 to 1, and weights of at least 0") from None
 
     async def _embedding(self, query: str) -> Vector | None:
         """Return the embedding of a query if it is to be had in time."""
@@ -167,32 +184,46 @@ class ModelChooser:
         if kept is not None:
             self._kept.move_to_end(name)
             return kept
-        if self._settings.embed_seconds == 0:
-            vector = embed(query)
-            self._keep(name, vector)
-            return vector
-        made = asyncio.get_running_loop().run_in_executor(None, embed, query)
-        # What comes too late for this request is there for the next.
-        self._late.add(made)
-        made.add_done_callback(lambda done: self._take(name, done))
         try:
-            async with asyncio.timeout(self._settings.embed_seconds):
-                return await asyncio.shield(made)
-        except TimeoutError:
-            return None
-        except (ValueError, RuntimeError) as error:
-            logger.warning("a query could not be embedded: %s", error)
+            if self._settings.embed_seconds == 0:
+                vector = embed(query)
+                self._keep(name, vector)
+                return vector
+            made = self._late.get(name)
+            if made is None:
+                if len(self._late) >= N_LATE:
+                    return None
+                loop = asyncio.get_running_loop()
+                made = self._late[name] = loop.run_in_executor(self._thread, embed, query)
+                # What comes too late for this request is there for the next.
+                made.add_done_callback(partial(self._take, name))
+            return await self._in_time(made)
+        except Exception as error:  # a model may fail in any way; the request need not
+            self._complain(f"a query could not be embedded: {error}")
             return None
 
+    async def _in_time(self, made: "asyncio.Future[Vector]") -> Vector | None:
+        await asyncio.wait((made,), timeout=self._settings.embed_seconds)
+        return made.result() if made.done() else None
+
     def _take(self, name: int, made: "asyncio.Future[Vector]") -> None:
-        self._late.discard(made)
-        if not made.cancelled() and made.exception() is None:
+        # Not if it was asked of the embedder before this one.
+        is_of_now = self._late.get(name) is made
+        if is_of_now:
+            del self._late[name]
+        if not made.cancelled() and made.exception() is None and is_of_now:
             self._keep(name, made.result())
 
     def _keep(self, name: int, vector: Vector) -> None:
         self._kept[name] = vector
         if len(self._kept) > self._settings.n_kept:
             self._kept.popitem(last=False)
+
+    def _complain(self, message: str) -> None:
+        """Say what is wrong, once for as long as it is the same."""
+        if message != self._complaint:
+            self._complaint = message
+            logger.warning("%s", message)
 
 
 def with_model(body: bytes, model: str) -> bytes:
@@ -211,3 +242,11 @@ def with_model(body: bytes, model: str) -> bytes:
 def described(decision: Decision) -> dict[str, object]:
     """Return a decision as the journal keeps it."""
     return msgspec.to_builtins(decision)  # type: ignore[no-any-return]
+
+
+def _fits(table: CapabilityTable, embedding: Vector) -> bool:
+    """Tell whether a table can do something with what an embedder has made."""
+    shape = table.points.shape[1:]
+    return not len(table.points) or (
+        embedding.shape == shape and bool(np.isfinite(embedding).all())
+    )

@@ -17,7 +17,7 @@ from triskele.serve.gateway.admission import Admission
 from triskele.serve.gateway.choosing import ModelChooser
 from triskele.serve.gateway.fleet import Fleet
 from triskele.serve.gateway.forwarding import Forwarder
-from triskele.serve.gateway.health import Health, State
+from triskele.serve.gateway.health import Health
 from triskele.serve.gateway.intake import Intake
 from triskele.serve.gateway.journey import Journey
 from triskele.serve.gateway.keys import Keys
@@ -213,6 +213,8 @@ class Gateway:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._listening.stop()
+        if self._chooser is not None:
+            self._chooser.close()
         self._stopping.set()
         if self._keeper is not None:
             await self._keeper
@@ -303,6 +305,7 @@ class Gateway:
         if switched != self._policy:
             self._policy = switched
             self.fleet.use(self._make_router)
+            self._listening.look(self.fleet, self._loop.time())
 
     # The gateway's own.
 
@@ -316,9 +319,7 @@ class Gateway:
 
     def _changed(self) -> None:
         """Hear that other workers may be used than before."""
-        for member in self.fleet:
-            if member.health.state is State.DOWN:
-                self._listening.doubt(member.name)
+        self._listening.look(self.fleet, self._loop.time())
         # While there is no worker some are let in all the same: they wait for one to return.
         n_usable = max(1, self.fleet.n_usable)
         self._admission.resize(n_usable * self._settings.queueing.n_per_worker)
@@ -330,6 +331,7 @@ class Gateway:
             await asyncio.sleep(TICK_SECONDS)
             now = self._loop.time()
             self._forwarder.expire(now)
+            self._listening.chosen(self._forwarder.journeys)
             if now - last_second >= SECOND:
                 self.statistics.tick(time.time(), now - last_second)
                 last_second = now
@@ -340,6 +342,7 @@ class Gateway:
         """Count a request that has ended, and write it down."""
         now = self._loop.time()
         self.statistics.add(journey, now)
+        self._listening.chosen((journey,))
         if self._journal is not None:
             policy = journey.policy or self._policy.router
             record = record_of(journey, now, policy=policy, keeps_text=self._settings.keeps_text)

@@ -101,16 +101,30 @@ class Intake:
         seconds: dict[str, float | None] = {}
         for model in await self._usable_models():
             # Each has pages of its own in its workers' caches.
-            request.body = with_model(body, model)
-            prompt = prompts[model] = await self._read(request)
-            pool = self._fleet.pool(model)
-            asked = Request(0, prompt.key, prompt.n_tokens, prompt.n_output, kind=prompt.kind)
-            seconds[model] = None if pool is None else pool.expect(asked, self._now())
+            request.body = _naming(model, body)
+            prompts[model] = await self._read(request)
+            seconds[model] = self._expect(model, prompts[model])
         decision = journey.decision = await chooser.choose(
             request, prompts[next(iter(prompts))].query, seconds
         )
-        request.body = with_model(body, decision.model)
+        request.body = _naming(decision.model, body)
         return prompts[decision.model]
+
+    def _expect(self, model: str, prompt: Prompt) -> float | None:
+        """Return the seconds that a model would take, if its router can tell."""
+        pool = self._fleet.pool(model)
+        # Who is asked before what is remembered has been taken up cannot take it up any more.
+        if pool is None or pool.memory is not None:
+            return None
+        asked = Request(
+            0,
+            prompt.key,
+            prompt.n_tokens,
+            prompt.n_output,
+            kind=prompt.kind,
+            avoid=pool.avoided(model),
+        )
+        return pool.expect(asked, self._now())
 
     async def _usable_models(self) -> list[str]:
         """Return the models that somebody serves now; wait for one if there is none."""
@@ -158,3 +172,12 @@ class Intake:
         """Tell whether a worker has yet to answer its first check, well or not."""
         states = (member.health for member in self._fleet)
         return any(each.state is State.STARTING and each.error is None for each in states)
+
+
+def _naming(model: str, body: bytes) -> bytes:
+    """Return a body that names a model."""
+    try:
+        return with_model(body, model)
+    except (ValueError, RecursionError) as error:
+        # Names of fields that nobody has looked at need not be text.
+        raise Refusal(400, f"malformed body: {error}", code="malformed_body") from None

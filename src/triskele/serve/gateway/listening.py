@@ -1,13 +1,28 @@
-"""Hearing what workers' caches hold, from workers that say it, for as long as they are listed."""
+"""Hearing what workers' caches hold, from workers that say it, for as long as they are listed.
+
+A router that begins, or that a worker comes back to, knows nothing of what was said before, and no
+worker says it again. So it is kept here, and told to routers that are new to a worker. They believe
+nothing of a worker before they have chosen with it among the offered.
+"""
 
 import asyncio
-from collections.abc import Callable, Sequence
+import logging
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from triskele.serve.gateway.event_stream import EventStream
 from triskele.serve.gateway.events import EventTranslator
+from triskele.serve.gateway.fleet import Fleet
+from triskele.serve.gateway.health import State
+from triskele.serve.gateway.journey import Journey
 from triskele.serve.gateway.prompt import ROOT
-from triskele.serve.routing import CacheListener, Router
+from triskele.serve.routing import CacheListener, Router, Worker
+
+ENDPOINT = re.compile(r"tcp://[^\s/:]+:\d{1,5}|tcp://\[[^\s\]]+\]:\d{1,5}|ipc://\S+")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +43,7 @@ class EventSource:
         """
         endpoint, _, replay = text.partition(",")
         for each in (endpoint, replay or endpoint):
-            if not each.startswith(("tcp://", "ipc://")):
+            if not ENDPOINT.fullmatch(each):
                 raise ValueError(f"expected tcp://HOST:PORT of key-value events, got {each!r}")
         return cls(endpoint, replay or None)
 
@@ -43,23 +58,37 @@ class RouterOf:
     """
 
     def __init__(self, find: Callable[[str], Router | None]) -> None:
-        self._find = find
+        self.find = find
+        self._held: dict[str, set[int]] = {}
+
+    def tell_again(self, worker: str) -> None:
+        """Pass on all that a worker holds."""
+        router = self.find(worker)
+        if isinstance(router, CacheListener) and worker in self._held:
+            router.stored(worker, list(self._held[worker]))
+
+    def forget(self, worker: str) -> None:
+        """Keep nothing of a worker any more."""
+        self._held.pop(worker, None)
 
     def stored(self, worker: str, hashes: Sequence[int]) -> None:
         """Pass it on."""
-        router = self._find(worker)
+        self._held.setdefault(worker, set()).update(hashes)
+        router = self.find(worker)
         if isinstance(router, CacheListener):
             router.stored(worker, hashes)
 
     def removed(self, worker: str, hashes: Sequence[int]) -> None:
         """Pass it on."""
-        router = self._find(worker)
+        self._held.setdefault(worker, set()).difference_update(hashes)
+        router = self.find(worker)
         if isinstance(router, CacheListener):
             router.removed(worker, hashes)
 
     def cleared(self, worker: str) -> None:
         """Pass it on."""
-        router = self._find(worker)
+        self._held.pop(worker, None)
+        router = self.find(worker)
         if isinstance(router, CacheListener):
             router.cleared(worker)
 
@@ -75,10 +104,12 @@ class Listening:
         Tokens per page of the routers' keys.
     """
 
-    def __init__(self, listener: CacheListener, *, page_size: int) -> None:
+    def __init__(self, listener: RouterOf, *, page_size: int) -> None:
         self._listener = listener
         self._page_size = page_size
         self._streams: dict[str, tuple[EventTranslator, asyncio.Task[None]]] = {}
+        self._seen: dict[str, tuple[Router, Worker]] = {}
+        self._new_since: dict[str, float] = {}
 
     def listen(self, worker: str, source: EventSource) -> None:
         """Hear a worker from now on."""
@@ -90,10 +121,37 @@ class Listening:
         )
         stream = EventStream(translator, source.endpoint, replay=source.replay)
         task = asyncio.get_running_loop().create_task(stream.run())
+        task.add_done_callback(partial(_explain, worker))
         self._streams[worker] = (translator, task)
 
+    def look(self, fleet: Fleet, now: float) -> None:
+        """See who may be used now: of some their routers know nothing, of others nobody does."""
+        offered = {
+            worker.name: (pool.router, worker) for pool in fleet.pools for worker in pool.offered
+        }
+        for name in self._streams:
+            member, seen, pair = fleet.get(name), self._seen.get(name), offered.get(name)
+            if member is not None and member.health.state is State.DOWN:
+                self.doubt(name)
+            if pair is None:
+                self._seen.pop(name, None)
+                self._new_since.pop(name, None)
+            elif seen is None or seen[0] is not pair[0] or seen[1] != pair[1]:
+                self._seen[name], self._new_since[name] = pair, now
+
+    def chosen(self, journeys: Iterable[Journey]) -> None:
+        """Hear where requests went: by then their routers knew all that was offered to them."""
+        if not self._new_since:
+            return
+        for journey in journeys:
+            router = None if journey.worker is None else self._listener.find(journey.worker)
+            for name, since in list(self._new_since.items()):
+                if since < journey.accepted and self._seen[name][0] is router:
+                    del self._new_since[name]
+                    self._listener.tell_again(name)
+
     def doubt(self, worker: str) -> None:
-        """Believe nothing that was heard of a worker any more: it has been away."""
+        """Believe nothing that was heard of a worker any more: it is away."""
         if worker in self._streams:
             self._streams[worker][0].reset()
 
@@ -102,6 +160,9 @@ class Listening:
         stream = self._streams.pop(worker, None)
         if stream is not None:
             stream[1].cancel()
+        self._listener.forget(worker)
+        self._seen.pop(worker, None)
+        self._new_since.pop(worker, None)
 
     async def stop(self) -> None:
         """Hear nobody any more."""
@@ -110,3 +171,9 @@ class Listening:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _explain(worker: str, task: "asyncio.Task[None]") -> None:
+    """Say why a worker is heard no more, unless that was wanted."""
+    if not task.cancelled() and task.exception() is not None:
+        logger.error("the events of %s are heard no more", worker, exc_info=task.exception())

@@ -112,7 +112,7 @@ def _inference() -> dict[str, Any]:
     def asked(name: str, summary: str, schema: str, *, streams: bool = True) -> dict[str, Any]:
         done = _json(schema)
         if streams:
-            done["content"]["text/event-stream"] = {"schema": TEXT}
+            done["content"]["text/event-stream"] = {}
         operation = _operation_of(
             name, summary, tag="inference", done=done, refused=refused, body=f"{schema}Request"
         )
@@ -206,9 +206,9 @@ def _requests() -> dict[str, Schema]:
     read = {"model": MODEL, "max_tokens": LIMIT, "stream": STREAM}
     chat = {**read, "messages": messages, "max_completion_tokens": LIMIT}
     return {
-        "ChatRequest": _object(chat, "model", "messages"),
-        "CompletionRequest": _object({**read, "prompt": prompt}, "model", "prompt"),
-        "EmbeddingRequest": _whole({"model": MODEL, "input": prompt}),
+        "ChatRequest": _object(chat, "messages"),
+        "CompletionRequest": _object({**read, "prompt": prompt}, "prompt"),
+        "EmbeddingRequest": _object({"model": MODEL, "input": prompt}, "input"),
         "AddWorkerRequest": _object({"url": address, "name": _or_null(NAME)}, "url") | NOTHING_ELSE,
         "PolicyRequest": _whole({"policy": {"enum": sorted(ROUTERS)}}) | NOTHING_ELSE,
     }

@@ -1,6 +1,7 @@
 """Which path leads where: completions to the workers, all else to the gateway's own pages."""
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import msgspec
 
 from triskele.serve.gateway.access import Access
 from triskele.serve.gateway.administration import PREFIX, Administration
+from triskele.serve.gateway.choosing import AUTO
 from triskele.serve.gateway.dashboard import CONTENT_TYPE as HTML
 from triskele.serve.gateway.dashboard import Dashboard
 from triskele.serve.gateway.fleet import Fleet
@@ -23,22 +25,25 @@ from triskele.serve.gateway.refusal import Refusal
 from triskele.serve.http import HttpRequest, Reply
 from triskele.serve.journal.feedback import Feedback, append_feedback
 
+logger = logging.getLogger(__name__)
+
 COMPLETIONS = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings"})
 FEEDBACK = "/v1/feedback"
 POSTED = COMPLETIONS | {FEEDBACK}
 MODEL = "/v1/models/"
-AUTO_ENTRY = msgspec.Raw(b'{"id":"auto","object":"model","owned_by":"triskele"}')
+AUTO_ENTRY = msgspec.Raw(b'{"id":"auto","object":"model","created":0,"owned_by":"triskele"}')
 ANONYMOUS = "anonymous"
-# Longest comment, in characters.
-COMMENT_LENGTH = 2000
+# Longest id of a request, and longest comment, in characters.
+ID_LENGTH, COMMENT_LENGTH = 200, 2000
+Id = Annotated[str, msgspec.Meta(max_length=ID_LENGTH)]
 
 
 class _Said(msgspec.Struct, forbid_unknown_fields=True):
     """Feedback as clients send it."""
 
-    id: str
+    id: Id
     score: float | None = None
-    better_than: str | None = None
+    better_than: Id | None = None
     comment: Annotated[str, msgspec.Meta(max_length=COMMENT_LENGTH)] | None = None
 
 
@@ -146,7 +151,11 @@ class Pages:
         except (ValueError, UnicodeDecodeError, RecursionError) as error:
             raise Refusal(400, f"malformed feedback: {error or 'nested too deeply'}") from None
         # A disk may take long to say that it has something.
-        await asyncio.to_thread(append_feedback, self._feedback, feedback)
+        try:
+            await asyncio.to_thread(append_feedback, self._feedback, feedback)
+        except OSError as error:
+            logger.error("feedback is lost: %s", error)
+            raise Refusal(503, "the feedback could not be kept", code="not_kept") from None
         reply.send(201, msgspec.json.encode({"id": said.id, "object": "feedback"}))
 
     def _welcome(self, _: HttpRequest, reply: Reply) -> None:
@@ -171,15 +180,18 @@ class Pages:
 
     def _models(self, request: HttpRequest, reply: Reply) -> None:
         self._access.identify(request)
-        entries = list(self._fleet.models().values())
-        if self._has_auto:
-            entries.append(AUTO_ENTRY)
+        entries = list(self._catalogue().values())
         reply.send(200, msgspec.json.encode({"object": "list", "data": entries}))
 
     def _model(self, request: HttpRequest, reply: Reply) -> None:
         self._access.identify(request)
         # A name may have slashes, which some clients quote.
-        entry = self._fleet.models().get(unquote(request.path.removeprefix(MODEL)))
+        entry = self._catalogue().get(unquote(request.path.removeprefix(MODEL)))
         if entry is None:
             raise Refusal(404, "there is no such model", code="model_not_found")
         reply.send(200, bytes(entry))
+
+    def _catalogue(self) -> dict[str, msgspec.Raw]:
+        """Return what may be asked for by name."""
+        models = self._fleet.models()
+        return models | {AUTO: AUTO_ENTRY} if self._has_auto else models

@@ -138,14 +138,17 @@ def read_prompt(
     tools = bytes(fields.tools)
     found = _content(fields)
     content, n_attached, is_text = found.content, found.n_attached, found.is_text
-    # Tools are rendered before everything else: prompts with others begin differently.
-    before = (endpoint.encode(), _utf8(model or ""), tools, is_text)
-    above = xxhash.xxh3_64_intdigest(b"%b\0%b\0%b\0%d" % before)
-    if tokens is not None:
+    tokenized = None if tokens is None else _tokenized(found, fields, tokens)
+    if tokenized is not None:
         # Workers hash nothing but tokens, with nothing before them.
-        content, above, tools = _tokenized(found, fields, tokens), ROOT, b""
+        content, above, tools = tokenized, ROOT, b""
+    else:
+        # Tools are rendered before everything else: prompts with others begin differently.
+        before = (endpoint.encode(), _utf8(model or ""), tools, is_text)
+        above = xxhash.xxh3_64_intdigest(b"%b\0%b\0%b\0%d" % before)
     n_tokens = -(-(len(content) + len(tools)) // TOKEN_BYTES) + n_attached * ATTACHMENT_TOKENS
-    n_most = min(fields.max_completion_tokens or fields.max_tokens or 0, MOST_TOKENS)
+    # Not all write a whole number as one; what is none is for the worker to refuse.
+    n_most = int(min(fields.max_completion_tokens or fields.max_tokens or 0, MOST_TOKENS))
     is_fixed = 0 < n_most <= SHORT_ANSWER or (n_most > 0 and fields.ignore_eos)
     return Prompt(
         model=model,
@@ -217,16 +220,19 @@ def _render(messages: msgspec.Raw) -> _Content:
     return _Content(_utf8("".join(pieces)), n_attached, True, last or "")
 
 
-def _tokenized(found: _Content, fields: _Body, tokens: PromptTokens) -> bytes:
-    """Return the tokens of a prompt; of one that the template refuses, its text."""
+def _tokenized(found: _Content, fields: _Body, tokens: PromptTokens) -> bytes | None:
+    """Return the tokens of a prompt; ``None`` where they cannot be told: its text will do."""
     if not found.is_text:
         return found.content
-    if bytes(fields.messages) in NOTHING:
-        return tokens.of_text(found.content.decode("utf-8", "replace"))
     try:
+        if bytes(fields.messages) in NOTHING:
+            return tokens.of_text(found.content.decode("utf-8", "replace"))
+        # How tools are rendered is for the template, which is not given them here.
+        if bytes(fields.tools) not in (*NOTHING, b"[]"):
+            return None
         return tokens.of_chat(_CHAT.decode(fields.messages))
     except (ValueError, *UNREADABLE):
-        return found.content
+        return None
 
 
 def _utf8(text: str) -> bytes:

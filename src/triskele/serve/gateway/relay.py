@@ -38,6 +38,7 @@ HOP_BY_HOP = frozenset(
 # The gateway names the request itself.
 OWN_FIELDS = HOP_BY_HOP | {b"x-request-id"}
 EVENTS = b"text/event-stream"
+JSON = b"application/json"
 # Errors of the worker, which another worker may not have; 429 is its queue that is full.
 ELSEWHERE = frozenset({429, 500, 502, 503, 504})
 # How much of an answer is kept to read the usage from, or of an error to pass it on.
@@ -75,6 +76,8 @@ class Relay:
     __slots__ = (
         "_first_event",
         "_headers",
+        "_held",
+        "_is_gathered",
         "_keeps_errors",
         "_kept",
         "_n_events",
@@ -108,24 +111,28 @@ class Relay:
         self._first_event = first_event
         self._keeps_errors = keeps_errors
         self._headers: Headers = []
+        self._held: Callable[[], None] | None = None
+        self._is_gathered = False
         self._kept: list[bytes] = []
         self._n_kept = 0
         self._n_events = 0
         self._tail = b""
 
     def on_head(self, status: int, headers: Headers, length: int | None, flow: Flow) -> None:
-        """Pass the head on, or keep the answer back."""
+        """Hold the head until there is something of the body, or keep the answer back.
+
+        Engines send the head of a stream long before its first token; until then, and until a
+        whole answer is whole, another worker can still be asked.
+        """
         self.status = status
         fields = passed_on(headers, OWN_FIELDS)
         if status in ELSEWHERE and self._keeps_errors:
             self.is_kept, self._headers = True, fields
             return
-        self.is_stream = any(
-            name == b"content-type" and value.startswith(EVENTS) for name, value in headers
-        )
-        reply = self._reply
-        reply.start(status, [*fields, *self._own_headers], length=length)
-        reply.on_flow = lambda is_paused: flow.pause() if is_paused else flow.resume()
+        kind = next((value for name, value in headers if name == b"content-type"), b"")
+        self.is_stream = kind.startswith(EVENTS)
+        self._is_gathered = kind.startswith(JSON)
+        self._held = lambda: self._start(fields, length, flow)
 
     def on_body(self, data: bytes) -> None:
         """Pass a piece on."""
@@ -134,16 +141,27 @@ class Relay:
             if self._n_kept > KEPT_BYTES:
                 raise BrokenOff("it answered with an error that is too long to be kept")
             return
-        self._reply.write(data)
         is_first = self.first_byte is None
         if is_first:
             self.first_byte = self._now()
+        if self._held is not None:
+            if self._is_gathered and self._n_kept + len(data) <= KEPT_BYTES:
+                self._keep(data)
+                return
+            self._release()
+        self._reply.write(data)
         if not self.is_stream:
             self._keep(data)
             return
         self._read_lines(data)
         if is_first and self.status == 200:
             self._first_event()
+
+    def end(self) -> None:
+        """End the answer, which is whole."""
+        if self._held is not None:
+            self._release()
+        self._reply.end()
 
     def pass_on(self) -> None:
         """Send the client what was kept back: nobody else can answer."""
@@ -169,6 +187,20 @@ class Relay:
     def answer(self) -> bytes:
         """Return what was kept of the body: all of a whole answer, of a stream nothing."""
         return b"" if self.is_stream else b"".join(self._kept)
+
+    def _release(self) -> None:
+        """Send what was held back: from now on no other worker can answer."""
+        held, self._held = self._held, None
+        assert held is not None
+        held()
+        for piece in self._kept:
+            self._reply.write(piece)
+
+    def _start(self, fields: Headers, length: int | None, flow: Flow) -> None:
+        assert self.status is not None
+        reply = self._reply
+        reply.start(self.status, [*fields, *self._own_headers], length=length)
+        reply.on_flow = lambda is_paused: flow.pause() if is_paused else flow.resume()
 
     def _read_lines(self, data: bytes) -> None:
         """Note what the lines of a stream say; one that has come in part waits for its end."""

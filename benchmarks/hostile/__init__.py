@@ -1,0 +1,1 @@
+"""Requests that nobody should send, a worker that tells what got through, a socket client."""
