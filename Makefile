@@ -10,7 +10,10 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check lint format serving-table bench clean
+# Every package, for the API reference.
+PAGES  := $(sort $(subst /,.,$(patsubst src/%/__init__.py,%,$(wildcard src/triskele/__init__.py src/triskele/*/__init__.py src/triskele/*/*/__init__.py))))
+
+.PHONY: demo test check lint format docs serving-table bench clean
 
 demo: $(READY)
 	$(BIN)/triskele demo --out demo
@@ -29,6 +32,11 @@ lint: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The API reference, from docstrings, into build/docs.
+docs: $(READY)
+	$(BIN)/python -m pdoc --docformat numpy --no-show-source --template-directory docs/reference \
+	  --output-directory build/docs $(foreach page,$(PAGES),$(page) '!$(page)[.]')
 
 # The table of the KVRouting paper, simulated again with its constants.
 serving-table: $(READY)

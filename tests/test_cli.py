@@ -16,6 +16,10 @@ from triskele.cli import COMMANDS, main
 from triskele.train.shards import write_shard
 
 
+# The option that says where a command's work goes, where that is no --out.
+RESULT = {"serve": "--port", "loop": "--capability"}
+
+
 @pytest.fixture(scope="module")
 def text(tmp_path_factory):
     return write_text(tmp_path_factory.mktemp("text") / "text.txt")
@@ -41,12 +45,10 @@ def assert_one_line(capsys, pattern):
     assert "Traceback" not in error
 
 
-def test_help_names_every_command_and_nothing_else(capsys):
+def test_help_names_every_command(capsys):
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
     assert all(command in text for command in COMMANDS)
-    for later in ("serve", "loop"):
-        assert later not in text
     assert main([]) == 0
     assert capsys.readouterr().out == text
 
@@ -59,7 +61,7 @@ def test_the_version_is_the_package_s(capsys):
 def test_an_unknown_command_is_one_line(capsys):
     assert main(["trian"]) == 2
     assert capsys.readouterr().err == (
-        "triskele: no command 'trian'; there are: train, simulate, evaluate, demo\n"
+        f"triskele: no command 'trian'; there are: {', '.join(COMMANDS)}\n"
     )
 
 
@@ -75,7 +77,7 @@ def test_every_command_explains_its_options(command, capsys):
     assert ended.value.code == 0
     text = capsys.readouterr().out
     assert f"usage: triskele {command}" in text
-    assert "--out" in text
+    assert RESULT.get(command, "--out") in text
 
 
 def test_the_package_runs_as_a_module():
