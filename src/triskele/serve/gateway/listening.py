@@ -20,7 +20,7 @@ from triskele.serve.gateway.journey import Journey
 from triskele.serve.gateway.prompt import ROOT
 from triskele.serve.routing import CacheListener, Router, Worker
 
-ENDPOINT = re.compile(r"tcp://[^\s/:]+:\d{1,5}|tcp://\[[^\s\]]+\]:\d{1,5}|ipc://\S+")
+ENDPOINT = re.compile(r"tcp://(?:[^\s/:]+|\[[^\s\]]+\]):(?P<port>\d{1,5})|ipc://\S+")
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,8 @@ class EventSource:
         """
         endpoint, _, replay = text.partition(",")
         for each in (endpoint, replay or endpoint):
-            if not ENDPOINT.fullmatch(each):
+            found = ENDPOINT.fullmatch(each)
+            if found is None or int(found["port"] or 0) >= 1 << 16:
                 raise ValueError(f"expected tcp://HOST:PORT of key-value events, got {each!r}")
         return cls(endpoint, replay or None)
 

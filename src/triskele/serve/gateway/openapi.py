@@ -8,35 +8,20 @@ body.
 A client that goes away before its answer is recorded with status 499, which nobody is sent.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from triskele.serve.routing.named import ROUTERS
-
-Schema = dict[str, Any]
-
-NUMBER: Schema = {"type": "number"}
-COUNT: Schema = {"type": "integer", "minimum": 0}
-TEXT: Schema = {"type": "string"}
-TEXTS: Schema = {"type": "array", "items": TEXT}
-SHARE: Schema = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
-SECONDS: Schema = {"type": ["number", "null"], "minimum": 0, "description": "Seconds."}
-UNIX: Schema = {"type": "number", "description": "Seconds since 1970."}
-LIMIT: Schema = {"type": ["integer", "null"], "minimum": 1}
-STREAM: Schema = {
-    "type": ["boolean", "null"],
-    "description": "Whether the answer comes as server-sent events, one per piece.",
-}
-MODEL: Schema = {"type": "string", "minLength": 1, "description": "One of /v1/models."}
-
-NAME: Schema = {
-    "type": "string",
-    "pattern": "^[A-Za-z0-9][A-Za-z0-9._:-]*$",
-    "maxLength": 100,
-    "description": "One segment of a path, and neither of its special ones, . and ..",
-}
-NOTHING_ELSE: Schema = {"additionalProperties": False}
-STATES = ("starting", "ready", "suspect", "down", "draining")
+from triskele.serve.gateway.schemas import (
+    COUNT,
+    MODEL,
+    NAME,
+    TEXT,
+    Schema,
+    administration,
+    answers,
+    ref,
+    requests,
+)
 
 REFUSALS: dict[int, str] = {
     400: "The request is malformed; ``error.param`` names the field where one is at fault.",
@@ -52,6 +37,20 @@ REFUSALS: dict[int, str] = {
     431: "The head of the request is larger than the gateway takes.",
     503: "No worker is ready or could answer, the gateway is stopping, or it has too many clients.",
     504: "No worker answered within the deadline.",
+}
+PREFERENCES = {
+    name: {
+        "name": f"X-Triskele-{name}",
+        "in": "header",
+        "required": False,
+        "schema": {"type": "number", "minimum": 0} | ({"maximum": 1} if name == "Margin" else {}),
+        "description": f"Of requests for the model auto: {meaning}.",
+    }
+    for name, meaning in {
+        "Margin": "how much below the best predicted quality is good enough",
+        "Price-Weight": "what price counts among the models that are good enough",
+        "Latency-Weight": "what predicted latency counts among them",
+    }.items()
 }
 ANYWHERE = (400, 405, 408, 413, 431, 503)
 """What every path may refuse: most are told before a request is known to be whole."""
@@ -88,11 +87,12 @@ def openapi(version: str) -> dict[str, Any]:
         ],
         "paths": _inference() | _operation() | _admin(),
         "components": {
-            "schemas": _requests() | _answers() | _administration(),
+            "schemas": requests() | answers() | administration(),
             "responses": {str(status): _refusal(status) for status in REFUSALS},
             "parameters": {
                 "worker": {"name": "name", "in": "path", "required": True, "schema": NAME},
                 "model": {"name": "name", "in": "path", "required": True, "schema": MODEL},
+                **PREFERENCES,
             },
             "securitySchemes": {
                 "key": _bearer("An API key, where the gateway was given any."),
@@ -116,6 +116,7 @@ def _inference() -> dict[str, Any]:
         operation = _operation_of(
             name, summary, tag="inference", done=done, refused=refused, body=f"{schema}Request"
         )
+        operation["parameters"] = [{"$ref": f"#/components/parameters/{n}"} for n in PREFERENCES]
         operation["responses"] |= {"422": passed_on, "502": passed_on, "default": passed_on}
         return {"post": operation}
 
@@ -123,12 +124,22 @@ def _inference() -> dict[str, Any]:
         answer = _json(done)
         return {"get": _operation_of(name, summary, tag="inference", done=answer, refused=refused)}
 
+    feedback = _operation_of(
+        "feedback",
+        "Say what an answer was worth; kept beside the journal, where there is one.",
+        tag="inference",
+        done=_json("Feedback"),
+        refused=(401, 404),
+        body="FeedbackRequest",
+        status=201,
+    )
     named = {"parameters": [{"$ref": "#/components/parameters/model"}]}
     model = told("model", "One of them, as its worker describes it.", "Model", 401, 404)
     return {
         "/v1/chat/completions": asked("chat", "Answer a conversation.", "Chat"),
         "/v1/completions": asked("complete", "Continue a text.", "Completion"),
         "/v1/embeddings": asked("embed", "Embed texts.", "Embedding", streams=False),
+        "/v1/feedback": {"post": feedback},
         "/v1/models": told("models", "The models of all workers.", "Models", 401),
         "/v1/models/{name}": named | model,
     }
@@ -187,103 +198,6 @@ def _admin() -> dict[str, Any]:
     }
 
 
-def _requests() -> dict[str, Schema]:
-    message = _object({"role": TEXT, "content": {"type": ["string", "array", "null"]}}, "role")
-    tokens: Schema = {"type": "array", "items": COUNT, "minItems": 1}
-    texts: Schema = {"type": "array", "items": TEXT, "minItems": 1}
-    prompt: Schema = {
-        "description": "A text, several, the tokens of one, or of several.",
-        "anyOf": [TEXT, texts, tokens, {"type": "array", "items": tokens, "minItems": 1}],
-    }
-    address: Schema = {
-        "type": "string",
-        "format": "uri",
-        "pattern": "^https?://",
-        "maxLength": 2048,
-        "examples": ["http://10.0.0.5:8000"],
-    }
-    messages: Schema = {"type": "array", "items": message, "minItems": 1}
-    read = {"model": MODEL, "max_tokens": LIMIT, "stream": STREAM}
-    chat = {**read, "messages": messages, "max_completion_tokens": LIMIT}
-    return {
-        "ChatRequest": _object(chat, "messages"),
-        "CompletionRequest": _object({**read, "prompt": prompt}, "prompt"),
-        "EmbeddingRequest": _object({"model": MODEL, "input": prompt}, "input"),
-        "AddWorkerRequest": _object({"url": address, "name": _or_null(NAME)}, "url") | NOTHING_ELSE,
-        "PolicyRequest": _whole({"policy": {"enum": sorted(ROUTERS)}}) | NOTHING_ELSE,
-    }
-
-
-def _answers() -> dict[str, Schema]:
-    details = _object({"cached_tokens": {"type": ["integer", "null"]}})
-    usage = _object({"prompt_tokens": COUNT, "prompt_tokens_details": _or_null(details)})
-    choices = {"type": "array", "items": {"type": "object"}}
-    listed = {"type": "array", "items": _ref("Model")}
-    whole = {"id": TEXT, "model": TEXT, "choices": choices, "usage": _or_null(usage)}
-    vectors = {"type": "array", "items": {"type": "object"}}
-    error = {
-        "message": TEXT,
-        "type": TEXT,
-        "param": {"type": ["string", "null"]},
-        "code": {"type": ["string", "integer", "null"]},
-    }
-    return {
-        "Chat": _object(whole, "choices"),
-        "Completion": _object(whole, "choices"),
-        "Embedding": _object({"data": vectors, "model": TEXT}, "data"),
-        "Model": _object({"id": TEXT, "object": TEXT}, "id"),
-        "Models": _whole({"object": {"const": "list"}, "data": listed}),
-        "Health": _object({"status": TEXT}, "status"),
-        "Page": _object({"openapi": TEXT, "info": {"type": "object"}}, "openapi", "info"),
-        "Error": _whole({"error": _whole(error)}),
-    }
-
-
-def _administration() -> dict[str, Schema]:
-    worker = {
-        "name": TEXT,
-        "url": TEXT,
-        "models": TEXTS,
-        "state": {"enum": list(STATES)},
-        "in_flight": COUNT,
-        "requests": COUNT,
-        "failures": COUNT,
-        "hit_rate": SHARE,
-        "cache_pages": {"type": ["integer", "null"], "minimum": 0},
-        "ttft_p50": SECONDS,
-        "latency_p50": SECONDS,
-        "error": {"type": ["string", "null"]},
-        "since": UNIX | {"description": "When the state began, in seconds since 1970."},
-    }
-    counts = ("requests", "failed", "retried", "rejected", "in_flight", "queued")
-    quantiles = _or_null(_whole(dict.fromkeys(("p50", "p95", "p99"), SECONDS)))
-    times = ("ttft_p50", "ttft_p95", "latency_p50", "latency_p95")
-    second = {"time": UNIX, "rate": NUMBER, **dict.fromkeys(times, SECONDS), "hit_rate": SHARE}
-    status = {
-        "policy": TEXT,
-        "policies": TEXTS,
-        "time": UNIX,
-        "uptime": NUMBER,
-        "version": TEXT,
-        "models": TEXTS,
-        "workers": {"type": "array", "items": _ref("Worker")},
-        "totals": _whole({**dict.fromkeys(counts, COUNT), "rate": NUMBER}),
-        "latency": quantiles,
-        "ttft": quantiles,
-        "series": {"type": "array", "items": _whole(second), "maxItems": 120},
-        "scatter": {
-            "type": "array",
-            "items": _whole({"predicted": NUMBER, "observed": NUMBER, "worker": TEXT}),
-            "maxItems": 400,
-        },
-    }
-    return {
-        "Worker": _whole(worker),
-        "Status": _whole(status),
-        "Policy": _whole({"policy": TEXT}),
-    }
-
-
 def _operation_of(
     name: str,
     summary: str,
@@ -307,7 +221,7 @@ def _operation_of(
     if tag in SECURITY:
         operation["security"] = [{SECURITY[tag]: []}, {}]
     if body is not None:
-        content = {"application/json": {"schema": _ref(body)}}
+        content = {"application/json": {"schema": ref(body)}}
         operation["requestBody"] = {"required": True, "content": content}
     return operation
 
@@ -317,32 +231,13 @@ def _bearer(description: str) -> Schema:
 
 
 def _json(schema: str) -> Schema:
-    content = {"application/json": {"schema": _ref(schema)}}
+    content = {"application/json": {"schema": ref(schema)}}
     return {"description": "Done.", "content": content}
 
 
 def _refusal(status: int) -> Schema:
-    content = {"application/json": {"schema": _ref("Error")}}
+    content = {"application/json": {"schema": ref("Error")}}
     refusal: Schema = {"description": REFUSALS[status], "content": content}
     if status in HEADERS:
         refusal["headers"] = HEADERS[status]
     return refusal
-
-
-def _ref(schema: str) -> Schema:
-    return {"$ref": f"#/components/schemas/{schema}"}
-
-
-def _object(properties: Mapping[str, Schema], *required: str) -> Schema:
-    """Return an object that may hold more than is named here."""
-    schema: Schema = {"type": "object", "properties": dict(properties)}
-    return schema | {"required": list(required)} if required else schema
-
-
-def _whole(properties: Mapping[str, Schema]) -> Schema:
-    """Return an object that holds all that is named here."""
-    return _object(properties, *properties)
-
-
-def _or_null(schema: Schema) -> Schema:
-    return schema | {"type": [schema["type"], "null"]}

@@ -36,6 +36,7 @@ from triskele.serve.routing.named import Policy
 
 ADMIN_TOKEN = "TRISKELE_ADMIN_TOKEN"
 UPSTREAM_KEY = "TRISKELE_UPSTREAM_KEY"
+TOKENIZER_THREADS = "TOKENIZERS_PARALLELISM"
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 SHORTEST_TOKEN = 16
 # Collections that look at young objects only after so many: requests leave no cycles.
@@ -50,6 +51,8 @@ def run(config: ServeConfig) -> int:
     """Serve until told to stop; return the exit status: 1 if requests had to be cut off."""
     logging.basicConfig(level=config.log_level.upper(), format=LOG_FORMAT, stream=sys.stderr)
     gc.set_threshold(YOUNG_OBJECTS, 20, 100)
+    # A prompt alone has nothing to share out, and its threads would be lost to those who fork.
+    os.environ.setdefault(TOKENIZER_THREADS, "false")
     return uvloop.run(_serve(config, os.environ))
 
 

@@ -132,7 +132,12 @@ class Workers:
             await _stop(process)
             raise ValueError(f"worker {number} did not start; see what it said above") from error
         events = None if ready.kv_events is None else EventSource(ready.kv_events)
-        self._gateway.add(f"http://127.0.0.1:{ready.port}", _name(number), events=events)
+        try:
+            self._gateway.add(f"http://127.0.0.1:{ready.port}", _name(number), events=events)
+        except ValueError:
+            # Somebody has listed another by that name: nobody would look after this one.
+            await _stop(process)
+            raise
 
     def _arguments(self) -> list[str]:
         options = self._options
