@@ -122,12 +122,13 @@ class BytePairTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text, no special token added."""
-        ids: list[int] = self._backend.encode(text, add_special_tokens=False).ids
+        # By the batch: a single text is encoded without letting other threads run.
+        ids: list[int] = self._backend.encode_batch_fast([text], add_special_tokens=False)[0].ids
         return ids
 
     def encode_prompt(self, text: str) -> list[int]:
         """Return the ids of a text and what the file puts around one, as a token that begins it."""
-        ids: list[int] = self._backend.encode(text, add_special_tokens=True).ids
+        ids: list[int] = self._backend.encode_batch_fast([text], add_special_tokens=True)[0].ids
         return ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:

@@ -14,6 +14,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tokenize import TokenError
 from zipfile import BadZipFile
 
 import msgspec
@@ -161,7 +162,7 @@ class Shelf:
                 )
         except FileNotFoundError:
             raise ValueError(f"there is no version {version} in {self._folder}") from None
-        except (OSError, KeyError, EOFError, BadZipFile) as error:
+        except (OSError, LookupError, EOFError, RuntimeError, TokenError, BadZipFile) as error:
             raise ValueError(f"{path} is no capability table: {error}") from None
 
     def publish(self, table: CapabilityTable) -> CapabilityTable:
