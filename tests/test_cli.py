@@ -15,7 +15,6 @@ import triskele
 from triskele.cli import COMMANDS, main
 from triskele.train.shards import write_shard
 
-
 # The option that says where a command's work goes, where that is no --out.
 RESULT = {"serve": "--port", "loop": "--capability"}
 

@@ -58,6 +58,13 @@ def test_random_arrivals_are_counted_without_bias() -> None:
     assert np.mean(found) == pytest.approx(5.0, rel=0.05)
 
 
+def test_rates_can_be_asked_for_without_a_request() -> None:
+    demand = Demand(window=WINDOW)
+    assert demand.rates(0.0) == (0.0, 0.0)
+    stream(demand, rate=4.0, work=0.5, seconds=10.0)
+    assert demand.rates(1010.5) == demand.rates(1010.5) == demand.arrive(1010.5)
+
+
 def test_what_is_restored_goes_on_as_if_nothing_had_been() -> None:
     demand, again = Demand(window=WINDOW), Demand(window=WINDOW)
     stream(demand, rate=4.0, work=0.5, seconds=10.0)

@@ -501,3 +501,29 @@ def test_what_a_request_would_take_is_what_it_is_then_promised_and_nothing_is_se
     promised = router.predicted(99)
     assert promised is not None
     assert promised[1] == pytest.approx(expected, rel=0.5)
+
+
+def test_what_a_request_costs_everyone_is_its_latency_and_the_price_of_its_work() -> None:
+    own_way = learned(pricing=Pricing(followers=0, interrupted=0, copies=0))
+    fleet = (Worker("a", 100), Worker("b", 100))
+    for router in (own_way, priced := learned()):
+        for number in range(60):
+            name = router.choose(prompt(number, *pages_of(number, 4)), fleet, 0.1 * number).name
+            router.observe(first_token(number, name, 0.2), 0.1 * number + 0.01)
+    asked = prompt(99, *pages_of(99, 4))
+    assert own_way.burden(asked, fleet, 6.0) == own_way.expect(asked, fleet, 6.0)
+    burden = priced.burden(asked, fleet, 6.0)
+    assert burden > priced.expect(asked, fleet, 6.0)
+    # Asking is no request: nothing is sent, and the demand is what it was.
+    assert priced.burden(asked, fleet, 6.0) == burden
+    assert priced.predicted(99) is None
+    priced.check()
+
+
+def test_a_worker_that_has_failed_costs_more_than_it_takes() -> None:
+    router = learned(pricing=Pricing(followers=0, interrupted=0, copies=0))
+    fleet = (Worker("a", 100),)
+    router.choose(prompt(1, *pages_of(1, 4)), fleet, 0.0)
+    router.observe(failed(1, "a", 0.1), 0.1)
+    asked = prompt(2, *pages_of(2, 4))
+    assert router.burden(asked, fleet, 0.2) > router.expect(asked, fleet, 0.2)

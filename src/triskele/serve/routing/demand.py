@@ -27,13 +27,20 @@ class Demand:
         """Count a request; returns requests and work per second, of those before it."""
         if self._begun is None:
             self._begun = self._last = now
+        rates = self.rates(now)
         kept = exp((self._last - now) / self._window)
         self._last = now
-        n_before = self._n_requests * kept
-        self._n_requests = n_before + 1.0
+        self._n_requests = self._n_requests * kept + 1.0
         self._work *= kept
+        return rates
+
+    def rates(self, now: float) -> tuple[float, float]:
+        """Return requests and work per second until now."""
+        if self._begun is None:
+            return 0.0, 0.0
+        kept = exp((self._last - now) / self._window)
         seconds = max(-expm1((self._begun - now) / self._window) * self._window, 1.0)
-        return n_before / seconds, self._work / seconds
+        return self._n_requests * kept / seconds, self._work * kept / seconds
 
     def add(self, work: float) -> None:
         """Count the work of the request that arrived last, in seconds of one worker."""

@@ -130,10 +130,7 @@ class LearnedGreedy:
             raise ValueError(f"expected a request not in flight, got id {request.id} again")
         weighed = self._weigh(request, now)
         own, latency = weighed.own, weighed.latency
-        cost = latency + own * self._price(weighed.before, own, now)
-        failures = self._failures.seconds(now)
-        if failures is not None:
-            cost += failures
+        cost = self._cost(weighed, self._demand.arrive(now), now)
         slot = self._cheapest(cost, self._fitting(request))
         self._demand.add(float(own[slot]))
         ticket = Ticket(
@@ -156,6 +153,16 @@ class LearnedGreedy:
         self._update(workers)
         self._roster.avoid(request.avoid)
         return float(self._weigh(request, now).latency[self._fitting(request)].min())
+
+    def burden(self, request: Request, workers: Sequence[Worker], now: float) -> float:
+        """Return the seconds that a request would cost everyone where that is least; sends nothing.
+
+        That is the formula above: its own latency, and what others would wait longer.
+        """
+        self._update(workers)
+        self._roster.avoid(request.avoid)
+        cost = self._cost(self._weigh(request, now), self._demand.rates(now), now)
+        return float(cost[self._fitting(request)].min())
 
     def observe(self, outcome: Outcome, now: float) -> None:
         """Learn from a first token, an end or a failure."""
@@ -294,10 +301,18 @@ class LearnedGreedy:
     def _fitting(self, request: Request) -> NDArray[np.intp]:
         return self._roster.fitting(-(-request.n_prompt // self._page_size))
 
-    def _price(self, before: Floats, own: Floats, now: float) -> Floats:
+    def _cost(self, weighed: "_Weighed", rates: tuple[float, float], now: float) -> Floats:
+        """Return what the request costs on every worker, (n_slots,), at this demand."""
+        cost = weighed.latency + weighed.own * self._price(weighed.before, weighed.own, rates)
+        failures = self._failures.seconds(now)
+        if failures is not None:
+            cost += failures
+        return cost
+
+    def _price(self, before: Floats, own: Floats, rates: tuple[float, float]) -> Floats:
         """Return the bracket of the formula, (n_slots,)."""
         pricing, n_workers = self._pricing, len(self._roster.present)
-        rate, work = self._demand.arrive(now)
+        rate, work = rates
         load = min(pricing.load, work / n_workers)
         idle = 1.0 - load
         followers = pricing.followers * rate / n_workers / (2 * idle)
