@@ -40,10 +40,15 @@ COMMANDS = {
         "main",
         "Tell which model is best for which kind of query, from comparisons.",
     ),
+    "loop": Command(
+        "triskele.loop.__main__",
+        "main",
+        "Learn from the gateway's journal and feedback which model suits which query.",
+    ),
     "demo": Command(
-        "triskele.train.__main__",
-        "demo_main",
-        "Train a small model twice, with DynMuon and with Muon, and compare the steps.",
+        "triskele.demo.__main__",
+        "main",
+        "Turn the whole circle on this machine: train, serve, learn, choose.",
     ),
 }
 
@@ -110,6 +115,7 @@ def _usage() -> str:
             "  triskele serve --upstream http://127.0.0.1:8001 --upstream http://127.0.0.1:8002",
             "  triskele simulate --workload gsp --compare cache-aware round-robin",
             "  triskele evaluate report votes.jsonl --out report.html",
+            "  triskele loop --journal journal --capability capability --every 10m",
             "",
         ]
     )

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from triskele.train.demo import ArmReport, DemoReport
 from triskele.train.records import (
     Artifacts,
     Notice,
@@ -16,7 +15,7 @@ from triskele.train.records import (
     StepRecord,
     ValidationRecord,
 )
-from triskele.train.terminal import Terminal, duration, show_comparison
+from triskele.train.terminal import Terminal, duration
 
 STARTED = RunStarted(
     optimizer="dynmuon",
@@ -112,43 +111,6 @@ def test_stages_and_notices_are_shown_and_markup_in_them_is_plain_text():
     assert "tokenizing" in text
     assert "1.5 of 3.0 MB" in text
     assert "a [bold] folder" in text
-
-
-@pytest.mark.parametrize(
-    ("reached", "saving", "expected"), [(60.0, 0.25, "25.0%"), (None, None, "not reached")]
-)
-def test_a_comparison_is_a_table_with_the_saving(reached, saving, expected):
-    def arm(optimizer, label, steps):
-        return ArmReport(
-            optimizer=optimizer,
-            label=label,
-            steps_to_target=steps,
-            final_loss=2.5,
-            bits_per_byte=1.0,
-            seconds=61.0,
-            artifacts=ARTIFACTS,
-        )
-
-    report = DemoReport(
-        target=2.75,
-        baseline=arm("muon", "Muon", 80.0),
-        contender=arm("dynmuon", "DynMuon", reached),
-        saving=saving,
-        plot=Path("demo/steps.png"),
-    )
-    stream = io.StringIO()
-    show_comparison(Console(file=stream, width=100, color_system=None), report)
-    text = stream.getvalue()
-    for figure in (
-        "steps to loss 2.750",
-        "Muon",
-        "80",
-        "2.5000",
-        "1:01",
-        "demo/steps.png",
-        expected,
-    ):
-        assert figure in text
 
 
 @pytest.mark.parametrize(

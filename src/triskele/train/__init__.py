@@ -1,4 +1,4 @@
-"""Pretraining from text: what ``triskele train`` and ``triskele demo`` do, as functions.
+"""Pretraining from text: what ``triskele train`` does, as functions.
 
 A run is described by one frozen record, reports to one sink, and can be stopped at any moment and
 continued bit for bit.
@@ -20,7 +20,6 @@ from triskele.train.config import (
     TuneOptions,
     WatchOptions,
 )
-from triskele.train.demo import DemoConfig, DemoReport, run_demo
 from triskele.train.lr import lr_at_step, lr_multiplier
 from triskele.train.metrics import Curves, read_curves, steps_to_reach
 from triskele.train.pretrain import pretrain
@@ -46,8 +45,6 @@ __all__ = [
     "Batches",
     "ComputeOptions",
     "Curves",
-    "DemoConfig",
-    "DemoReport",
     "ModelOptions",
     "Notice",
     "Progress",
@@ -72,7 +69,6 @@ __all__ = [
     "lr_multiplier",
     "pretrain",
     "read_curves",
-    "run_demo",
     "steps_to_reach",
     "write_shard",
 ]

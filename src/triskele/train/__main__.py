@@ -1,4 +1,4 @@
-"""The command line of the room: ``triskele train`` and ``triskele demo``.
+"""The command line of the room: ``triskele train``.
 
 Everything that belongs to a process and not to a run is here: arguments, environment, signals, the
 terminal, and exit statuses.
@@ -17,11 +17,10 @@ import tyro
 from rich.console import Console
 
 from triskele.train.config import TrainConfig
-from triskele.train.demo import DemoConfig, run_demo
 from triskele.train.pretrain import pretrain
 from triskele.train.ranks import Ranks
 from triskele.train.records import Record, RunStarted, Sink, discard
-from triskele.train.terminal import Terminal, show_comparison
+from triskele.train.terminal import Terminal
 
 DONE, INTERRUPTED = 0, 130
 
@@ -59,12 +58,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _train(config)
 
 
-def demo_main(arguments: Sequence[str] | None = None) -> int:
-    """Run ``triskele demo`` and return its exit status."""
-    config = tyro.cli(DemoConfig, args=arguments, prog="triskele demo")
-    return _demo(config)
-
-
 def _train(config: TrainConfig) -> int:
     with _processes() as ranks, Terminal(Console()) as terminal:
         interrupt = Interrupt(terminal if ranks.is_first else discard)
@@ -76,19 +69,6 @@ def _train(config: TrainConfig) -> int:
             "the same command with --resume continues\n"
         )
     return INTERRUPTED if finished.interrupted else DONE
-
-
-def _demo(config: DemoConfig) -> int:
-    console = Console()
-    with Terminal(console) as terminal:
-        interrupt = Interrupt(terminal)
-        with _signals(interrupt):
-            report = run_demo(config, sink=interrupt, stop=interrupt.stop)
-    if report is None:
-        sys.stderr.write("triskele demo: stopped; the same command starts again\n")
-        return INTERRUPTED
-    show_comparison(console, report)
-    return DONE
 
 
 @contextmanager

@@ -6,7 +6,6 @@ validation. The terminal only shows records; it decides nothing.
 
 from types import TracebackType
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -17,11 +16,9 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 
 from triskele.train import records
 from triskele.train.config import LABELS
-from triskele.train.demo import DemoReport
 from triskele.train.records import Record
 
 SMOOTHING = 0.95
@@ -158,27 +155,6 @@ class Terminal:
             self._progress.remove_task(self._task)
         self._stage = description
         self._task = self._progress.add_task(description, total=total, figures="")
-
-
-def show_comparison(console: Console, report: DemoReport) -> None:
-    """Write the table of a demonstration, and where its files are."""
-    table = Table(box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    table.add_column("optimizer")
-    for heading in (f"steps to loss {report.target:.3f}", "saving", "final loss", "time"):
-        table.add_column(heading, justify="right")
-    for arm in (report.baseline, report.contender):
-        reached = "not reached" if arm.steps_to_target is None else f"{arm.steps_to_target:.0f}"
-        is_contender = arm is report.contender and report.saving is not None
-        saving = f"[bold]{report.saving:.1%}[/]" if is_contender else ""
-        final, time = f"{arm.final_loss:.4f}", duration(arm.seconds)
-        table.add_row(arm.label, reached, saving, final, time)
-    console.print()
-    console.print(table)
-    files = report.contender.artifacts
-    rows = (("picture", report.plot), ("checkpoint", files.checkpoint), ("sample", files.sample))
-    for name, path in rows:
-        if path is not None:
-            console.print(f"{name:<11} {escape(str(path))}", highlight=False, soft_wrap=True)
 
 
 def _validation_text(record: records.ValidationRecord) -> str:
