@@ -29,7 +29,7 @@ import multiprocessing
 import random
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache, partial
 from pathlib import Path
@@ -424,32 +424,41 @@ def averaged(rows: Sequence[Row]) -> list[Row]:
 
 
 def figures_of(rows: Sequence[Row]) -> Iterator[Figure]:
-    """Yield the figures of the claim."""
+    """Yield the figures of the claim: over all loads with their goals, and of each load."""
     loads = sorted({row["load"] for row in rows})
     rules = list(dict.fromkeys(row["rule"] for row in rows))
-    others = [rule for rule in rules if rule not in (PRICED, JOINT)]
-    leads: dict[str, list[list[float]]] = defaultdict(list)
-    for load in loads:
-        here = [row for row in rows if row["load"] == load]
-        area = {rule: areas(here, [rule]) for rule in rules}
-        value, error = mean_and_error(area[JOINT])
+    rivals = {rule: (rule,) for rule in rules if rule not in (PRICED, JOINT)}
+    rivals |= {f"the best of {names}": among for names, among in RIVALS.items()}
+    of_load = {load: [row for row in rows if row["load"] == load] for load in loads}
+    areas_of = {load: areas(here, [JOINT]) for load, here in of_load.items()}
+    leads = {
+        rival: [
+            [a - b for a, b in zip(areas_of[load], areas(of_load[load], among), strict=True)]
+            for load in loads
+        ]
+        for rival, among in rivals.items()
+    }
+    for rival, its in leads.items():
+        value, error = mean_and_error(np.mean(its, axis=0).tolist())
         yield Figure(
-            name=f"load {load:g}: area, {JOINT}", value=value, spread=error, unit=" points"
+            name=f"all loads: area above {rival}",
+            value=value,
+            spread=error,
+            unit=" points",
+            goal="> two errors",
+            holds=value > NOISE * error,
         )
-        for rule in others:
-            lead = [a - b for a, b in zip(area[JOINT], area[rule], strict=True)]
-            leads[rule].append(lead)
-            yield _lead(f"load {load:g}: area above {rule}", lead)
-        for names, rivals in RIVALS.items():
-            best = areas(here, rivals)
-            lead = [a - b for a, b in zip(area[JOINT], best, strict=True)]
-            leads[f"the best of {names}"].append(lead)
-            yield _lead(f"load {load:g}: area above the best of {names}", lead)
-            yield from _domination(here, load, names)
+    for names, among in RIVALS.items():
+        yield from _domination(of_load, names, among)
+    for place, load in enumerate(loads):
+        value, error = mean_and_error(areas_of[load])
+        yield Figure(name=f"load {load:g}: area", value=value, spread=error, unit=" points")
+        for rival, its in leads.items():
+            value, error = mean_and_error(its[place])
+            name = f"load {load:g}: area above {rival}"
+            yield Figure(name=name, value=value, spread=error, unit=" points")
         if PRICED in rules:
-            yield from _prices(here, load)
-    for rule, of_loads in leads.items():
-        yield _lead(f"all loads: area above {rule}", np.mean(of_loads, axis=0).tolist())
+            yield from _prices(of_load[load], load)
     yield from _at_quality(rows, loads)
 
 
@@ -490,63 +499,76 @@ def areas(rows: Sequence[Row], rules: Sequence[str]) -> list[float]:
     ]
 
 
-def _lead(name: str, leads: Sequence[float]) -> Figure:
-    value, error = mean_and_error(leads)
-    return Figure(
-        name=name,
-        value=value,
-        spread=error,
-        unit=" points",
-        goal="> two errors",
-        holds=value > NOISE * error,
-    )
-
-
-def _domination(rows: Sequence[Row], load: float, names: str) -> Iterator[Figure]:
+def _domination(
+    of_load: Mapping[float, Sequence[Row]], names: str, rivals: Sequence[str]
+) -> Iterator[Figure]:
     """Yield where the joint frontier is below the best of some others, and where it is above."""
-    rivals = RIVALS[names]
-    leads, slower = [], []
+    n_below, n_above = [], []
+    details: list[Figure] = []
+    for load, rows in of_load.items():
+        leads, slower = _leads(rows, rivals)
+        lead, error = np.array([mean_and_error(at) for at in zip(*leads, strict=True)]).T
+        n_below.append(int((lead < -NOISE * error).sum()))
+        n_above.append(int((lead > NOISE * error).sum()))
+        name = f"load {load:g}, {names}"
+        for what, number in (("below", n_below[-1]), ("above", n_above[-1])):
+            details.append(
+                Figure(
+                    name=f"{name}: latencies at which the joint frontier is {what}",
+                    value=number,
+                    unit=f" of {N_LEVELS}",
+                )
+            )
+        for what, at in (("least", int(lead.argmin())), ("largest", int(lead.argmax()))):
+            details.append(
+                Figure(
+                    name=f"{name}: {what} lead at any latency",
+                    value=float(lead[at]),
+                    spread=float(error[at]),
+                    unit=" points",
+                )
+            )
+        value, spread = mean_and_error(slower)
+        details.append(
+            Figure(
+                name=f"{name}: fastest joint P95 above theirs",
+                value=value,
+                spread=spread,
+                unit=" %",
+            )
+        )
+    yield Figure(
+        name=f"{names}: latencies at which the joint frontier is below",
+        value=sum(n_below),
+        unit=f" of {N_LEVELS * len(of_load)}",
+        goal="0",
+        holds=not any(n_below),
+    )
+    yield Figure(
+        name=f"{names}: latencies at which it is above",
+        value=sum(n_above),
+        unit=f" of {N_LEVELS * len(of_load)}",
+        goal="> 0 at every load",
+        holds=all(n_above),
+    )
+    yield from details
+
+
+def _leads(rows: Sequence[Row], rivals: Sequence[str]) -> tuple[list[list[float]], list[float]]:
+    """Return the lead of the joint frontier of each seed, and how much later it begins, in %.
+
+    From where both have begun.
+    """
+    leads, later = [], []
     for seed in sorted({row["seed"] for row in rows}):
         its = [row for row in rows if row["seed"] == seed]
         mine = min(row["p95"] for row in its if row["rule"] == JOINT)
         theirs = min(row["p95"] for row in its if row["rule"] in rivals)
-        slower.append(100 * (mine / theirs - 1))
+        later.append(100 * (mine / theirs - 1))
         levels = levels_of(rows, seed, fastest=max(mine, theirs))
         ours = highest(rows, [JOINT], seed, levels)
         leads.append((ours - highest(rows, rivals, seed, levels)).tolist())
-    pairs = [mean_and_error(at) for at in zip(*leads, strict=True)]
-    lead, error = np.array(pairs).T
-    below, above = lead < -NOISE * error, lead > NOISE * error
-    worst, best = int(lead.argmin()), int(lead.argmax())
-    name = f"load {load:g}, {names}: latencies"
-    yield Figure(
-        name=f"{name} at which the joint frontier is below",
-        value=float(below.sum()),
-        unit=f" of {N_LEVELS}",
-        goal="0",
-        holds=not below.any(),
-    )
-    yield Figure(
-        name=f"{name} at which it is above",
-        value=float(above.sum()),
-        unit=f" of {N_LEVELS}",
-        goal="> 0",
-        holds=bool(above.any()),
-    )
-    for what, at in (("least", worst), ("largest", best)):
-        yield Figure(
-            name=f"load {load:g}, {names}: {what} lead at any latency",
-            value=float(lead[at]),
-            spread=float(error[at]),
-            unit=" points",
-        )
-    value, spread = mean_and_error(slower)
-    yield Figure(
-        name=f"load {load:g}, {names}: fastest joint P95 above theirs",
-        value=value,
-        spread=spread,
-        unit=" %",
-    )
+    return leads, later
 
 
 def _prices(rows: Sequence[Row], load: float) -> Iterator[Figure]:
