@@ -29,6 +29,7 @@ HEADERS = {
     b"x-triskele-margin": "margin",
     b"x-triskele-price-weight": "price",
     b"x-triskele-latency-weight": "latency",
+    b"x-triskele-quality-weight": "quality",
 }
 # Queries that may wait to be embedded; beyond them the ranking of all queries decides at once.
 N_LATE = 256
@@ -131,7 +132,11 @@ class ModelChooser:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def choose(
-        self, request: HttpRequest, query: str, latency: Mapping[str, float | None]
+        self,
+        request: HttpRequest,
+        query: str,
+        latency: Mapping[str, float | None],
+        burden: Mapping[str, float] | None = None,
     ) -> Decision:
         """Return the model for a query.
 
@@ -143,6 +148,8 @@ class ModelChooser:
             What is asked, without what came before.
         latency
             Models that have a worker now, and the seconds that each would take, if they are known.
+        burden
+            Seconds that each would cost everyone, if they are known.
 
         Raises
         ------
@@ -156,7 +163,7 @@ class ModelChooser:
             embedding = None
         known = {name: seconds for name, seconds in latency.items() if seconds is not None}
         return self.router.decide(
-            table, embedding, list(latency), latency=known, preference=preference
+            table, embedding, list(latency), latency=known, burden=burden, preference=preference
         )
 
     def _preference(self, request: HttpRequest) -> Preference:

@@ -99,23 +99,26 @@ class Intake:
         """Let the gateway choose the model; from then on it is as if the client had named it."""
         body, prompts = request.body, dict[str, Prompt]()
         seconds: dict[str, float | None] = {}
+        burden: dict[str, float] = {}
         for model in await self._usable_models():
             # Each has pages of its own in its workers' caches.
             request.body = _naming(model, body)
             prompts[model] = await self._read(request)
-            seconds[model] = self._expect(model, prompts[model])
+            seconds[model], everyone = self._expect(model, prompts[model])
+            if everyone is not None:
+                burden[model] = everyone
         decision = journey.decision = await chooser.choose(
-            request, prompts[next(iter(prompts))].query, seconds
+            request, prompts[next(iter(prompts))].query, seconds, burden
         )
         request.body = _naming(decision.model, body)
         return prompts[decision.model]
 
-    def _expect(self, model: str, prompt: Prompt) -> float | None:
-        """Return the seconds that a model would take, if its router can tell."""
+    def _expect(self, model: str, prompt: Prompt) -> tuple[float | None, float | None]:
+        """Return the seconds that a model would take, and cost everyone, if its router can tell."""
         pool = self._fleet.pool(model)
         # Who is asked before what is remembered has been taken up cannot take it up any more.
         if pool is None or pool.memory is not None:
-            return None
+            return None, None
         asked = Request(
             0,
             prompt.key,
@@ -124,7 +127,8 @@ class Intake:
             kind=prompt.kind,
             avoid=pool.avoided(model),
         )
-        return pool.expect(asked, self._now())
+        now = self._now()
+        return pool.expect(asked, now), pool.burden(asked, now)
 
     async def _usable_models(self) -> list[str]:
         """Return the models that somebody serves now; wait for one if there is none."""

@@ -33,6 +33,9 @@ class Estimator(Protocol):
     def expect(self, request: Request, workers: Sequence[Worker], now: float) -> float:
         """Return the seconds to the end of a request where it is done soonest."""
 
+    def burden(self, request: Request, workers: Sequence[Worker], now: float) -> float:
+        """Return the seconds that a request would cost everyone where that is least."""
+
 
 @runtime_checkable
 class Learner(Protocol):
@@ -78,6 +81,7 @@ class Pool:
         self.memory: Memory | None = None
         self.predicted: Prediction = _nothing
         self._expect: Expectation | None = None
+        self._burden: Expectation | None = None
         self.router = self.route(router)
         self._models = frozenset[str]().union(*(member.models for member in members))
         self._make_router = make_router
@@ -93,6 +97,7 @@ class Pool:
         self.router = router
         self.predicted = router.predicted if isinstance(router, Predictor) else _nothing
         self._expect = router.expect if isinstance(router, Estimator) else None
+        self._burden = router.burden if isinstance(router, Estimator) else None
         return router
 
     @property
@@ -157,6 +162,12 @@ class Pool:
         if self._expect is None or not self._offered:
             return None
         return self._expect(request, self._offered, now)
+
+    def burden(self, request: Request, now: float) -> float | None:
+        """Return the seconds that a request would cost everyone, if the router can tell."""
+        if self._burden is None or not self._offered:
+            return None
+        return self._burden(request, self._offered, now)
 
     def choose(self, request: Request, now: float) -> Member:
         """Return where to send a request; somebody must be offered."""

@@ -139,6 +139,7 @@ def _settings(config: ServeConfig) -> Settings:
                 margin=choice.margin,
                 price=choice.price_weight,
                 latency=choice.latency_weight,
+                quality=choice.quality_weight,
                 explore=choice.explore,
             ),
             embed_seconds=choice.embed_seconds,

@@ -79,7 +79,10 @@ class ChoiceOptions:
     price_weight: float = 1.0
     """What price counts among the models that are good enough."""
     latency_weight: float = 0.0
-    """What predicted latency counts among them."""
+    """What each second counts among them, of those that a request is predicted to cost everyone."""
+    quality_weight: float = 0.0
+    """What being worse than the best counts among them. With margin 1, quality weight 1 and no
+    price weight, a latency weight of 0.02 gives up two points of quality for a second."""
     explore: float = 0.02
     """Share of requests that go to another model, so that evidence keeps coming for all."""
     embed_seconds: float = 0.005
