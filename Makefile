@@ -13,7 +13,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 # Every package, for the API reference.
 PAGES  := $(sort $(subst /,.,$(patsubst src/%/__init__.py,%,$(wildcard src/triskele/__init__.py src/triskele/*/__init__.py src/triskele/*/*/__init__.py))))
 
-.PHONY: demo test check lint format docs serving-table bench clean
+.PHONY: demo test check slow lint format docs serving-table bench clean
 
 demo: $(READY)
 	$(BIN)/triskele demo --out demo
@@ -22,6 +22,10 @@ test: check
 
 check: lint
 	$(BIN)/pytest
+
+# What takes minutes: the demo end to end, the loop's rate of false publications.
+slow: $(READY)
+	$(BIN)/pytest -m slow
 
 lint: $(READY)
 	$(BIN)/ruff check .
