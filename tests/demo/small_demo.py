@@ -41,13 +41,14 @@ class Watched:
     def __init__(self) -> None:
         self.stages: list[str] = []
         self.said: list[str] = []
-        self.shown: list[tuple[float, str]] = []
+        self.shown: list[tuple[str, float, str]] = []
 
     def begin(self, stage: str, total: float) -> None:
         self.stages.append(stage)
 
-    def advance(self, done: float, figures: str = "") -> None:
-        self.shown.append((done, figures))
+    def advance(self, stage: str, done: float, figures: str = "") -> None:
+        assert stage in self.stages
+        self.shown.append((stage, done, figures))
 
     def say(self, text: str) -> None:
         self.said.append(text)
@@ -58,7 +59,6 @@ def arm(optimizer: str, losses: tuple[float, ...]) -> Arm:
     return Arm(
         optimizer=optimizer,
         curves=Curves(steps, losses, steps, losses),
-        seconds=61.0,
         checkpoint=Path("models") / optimizer / "checkpoint",
         sample=f"\n<{optimizer}> & co",
     )

@@ -88,7 +88,7 @@ def test_what_was_told_becomes_a_table_that_knows_who_is_good_at_what(tmp_path):
     watched = Watched()
     verdict = learn(fleet, MODELS, tmp_path, now=3000.0, seed=0, watcher=watched)
     assert verdict.published, verdict.reasons
-    assert "better" in watched.shown[-1][1]
+    assert "better" in watched.shown[-1][2]
     table = Shelf(tmp_path / "capability").current()
     assert table.prices.tolist() == [1.0, 1.0, 1.0]
     assert json.loads((tmp_path / "prices.json").read_text()) == dict.fromkeys(MODELS, 1.0)

@@ -46,7 +46,7 @@ def test_bits_are_those_of_the_continuation_token_by_token(checkpoints, tokenize
     (found,) = score([asked], checkpoints, tokenizer, traffic, watched)
     assert found.models == ("a", "b")
     assert found.bits.shape == (2, 2)
-    assert watched.shown[-1][0] == 2
+    assert watched.shown[-1][1] == 2
     for column, folder in enumerate(checkpoints.values()):
         for row, cut in enumerate((30, 20)):
             assert found.bits[row, column] == pytest.approx(

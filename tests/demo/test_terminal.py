@@ -16,9 +16,9 @@ def test_on_a_terminal_every_stage_is_a_bar():
     screen = console(is_terminal=True)
     with Terminal(screen) as terminal:
         terminal.begin("code: [DynMuon]", 10)
-        terminal.advance(4, "4/10")
-        terminal.begin("code: [DynMuon]", 10)
-        terminal.advance(10, "10/10  [loss]")
+        terminal.begin("english", 5)
+        terminal.advance("english", 2)
+        terminal.advance("code: [DynMuon]", 10, "10/10  [loss]")
     shown = screen.file.getvalue()
     assert "code: [DynMuon]" in shown
     assert "10/10  [loss]" in shown
@@ -30,17 +30,12 @@ def test_elsewhere_a_stage_is_one_line_when_it_is_done():
     screen = console()
     with Terminal(screen, clock=lambda: next(times)) as terminal:
         terminal.begin("a stage", 2)
-        terminal.advance(1, "half")
-        terminal.advance(2, "all of it")
-        terminal.advance(2, "again")
+        terminal.advance("a stage", 1, "half")
+        terminal.advance("a stage", 2, "all of it")
+        terminal.advance("a stage", 2, "again")
         terminal.say("a [sentence]")
     lines = screen.file.getvalue().splitlines()
     assert [" ".join(line.split()) for line in lines] == ["a stage 1:01 all of it", "a [sentence]"]
-
-
-def test_before_a_stage_there_is_nothing_to_advance():
-    with Terminal(console(is_terminal=True)) as terminal:
-        terminal.advance(1, "nothing")
 
 
 def test_the_tables_have_what_was_found():

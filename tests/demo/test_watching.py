@@ -1,22 +1,23 @@
 from tests.demo.small_demo import Watched
-from tests.train.test_terminal import FINISHED, STARTED, STEP, VALIDATION
+from tests.train.test_terminal import STARTED
 
-from triskele.demo.watching import Unwatched, watched_training
+from triskele.demo.watching import Unwatched, watched_preparation
 from triskele.train.records import Progress
 
 
-def test_a_training_run_is_a_stage_with_its_figures():
+def test_each_part_of_a_preparation_is_a_stage():
     watched = Watched()
-    sink = watched_training(watched, "code")
-    for record in (Progress(stage="tokenizing", done=3, total=9), STARTED, VALIDATION, STEP):
+    sink = watched_preparation(watched, "code")
+    for record in (
+        Progress(stage="tokenizing", done=3, total=9),
+        STARTED,
+        Progress(stage="tokenizing", done=9, total=9),
+    ):
         sink(record)
-    sink(FINISHED)
-    assert watched.stages == ["code: tokenizing", "code: DynMuon"]
-    done, figures = watched.shown[-1]
-    assert done == 42
-    assert figures == "42/100  loss 3.250  val 3.500  6.4k tok/s"
+    assert watched.stages == ["code: tokenizing"]
+    assert watched.shown == [("code: tokenizing", 3, ""), ("code: tokenizing", 9, "")]
 
 
 def test_who_does_not_look_sees_nothing():
     blind = Unwatched()
-    assert blind.begin("a", 1) is blind.advance(1, "b") is blind.say("c") is None
+    assert blind.begin("a", 1) is blind.advance("a", 1, "b") is blind.say("c") is None

@@ -20,8 +20,8 @@ from triskele.demo.config import DemoConfig, Scale
 from triskele.demo.domains import Domain, gather
 from triskele.demo.evidence import PRICES
 from triskele.demo.findings import Findings
-from triskele.demo.fleet import CAPABILITY, JOURNAL, LOGS, fleet
-from triskele.demo.models import MODELS, TEXTS, Trained, train_models
+from triskele.demo.fleet import CAPABILITY, JOURNAL, fleet
+from triskele.demo.models import LOGS, MODELS, TEXTS, Trained, train_models
 from triskele.demo.page import page
 from triskele.demo.rounds import Rounds, Served, serve
 from triskele.demo.scoring import Scores, score
@@ -31,6 +31,7 @@ from triskele.demo.workload import Workload, workloads
 from triskele.model import load_tokenizer
 
 MARK, PAGE = "demo.json", "index.html"
+TEXT_STAGE = "three kinds of text"
 
 
 def run_demo(config: DemoConfig, *, scale: Scale, watcher: Watcher) -> Findings:
@@ -53,9 +54,9 @@ def run_demo(config: DemoConfig, *, scale: Scale, watcher: Watcher) -> Findings:
     out, seed = config.out, config.seed
     _claim_folder(out)
     watch = Stopwatch(time.perf_counter)
-    watcher.begin("three kinds of text", 1)
+    watcher.begin(TEXT_STAGE, 1)
     domains = gather(characters=scale.training.characters, seed=seed)
-    watcher.advance(1)
+    watcher.advance(TEXT_STAGE, 1)
     watch.lap("reading the texts")
     trained = train_models(
         domains, out, scale.training, steps=config.steps, seed=seed, watcher=watcher

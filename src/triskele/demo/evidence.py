@@ -23,6 +23,7 @@ FEEDBACK = "/v1/feedback"
 AT_ONCE = 4
 CREATED = 201
 PRICES = "prices.json"
+TELLING, TURNING = "comparisons to the gateway", "one turn of the loop"
 JSON = ((b"content-type", b"application/json"),)
 
 
@@ -55,7 +56,7 @@ async def tell(
             for left, right in combinations(range(len(bits)), 2)
         )
     ]
-    watcher.begin("comparisons to the gateway", len(said))
+    watcher.begin(TELLING, len(said))
     origin, left, done = Origin(fleet.url), iter(said), 0
 
     async def work() -> None:
@@ -66,7 +67,7 @@ async def tell(
             if answer.status != CREATED:
                 raise ValueError(f"feedback was answered with status {answer.status}")
             done += 1
-            watcher.advance(done)
+            watcher.advance(TELLING, done)
 
     try:
         await asyncio.gather(*(work() for _ in range(AT_ONCE)))
@@ -82,10 +83,10 @@ def learn(
 
     All models cost the same, as they are of one size: quality alone decides.
     """
-    watcher.begin("one turn of the loop", 1)
+    watcher.begin(TURNING, 1)
     prices = out / PRICES
     prices.write_text(json.dumps(dict.fromkeys(models, 1.0)), encoding="utf-8")
     config = CycleConfig(journal=fleet.journal, capability=fleet.capability, prices=prices)
     verdict = turn(config, now=now, rng=np.random.default_rng(seed))
-    watcher.advance(1, f"{verdict.n_queries} queries, {'; '.join(verdict.reasons)}")
+    watcher.advance(TURNING, 1, f"{verdict.n_queries} queries, {'; '.join(verdict.reasons)}")
     return verdict

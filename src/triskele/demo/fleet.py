@@ -8,19 +8,21 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from triskele.demo.config import Hardware
+from triskele.demo.models import LOGS
 from triskele.demo.watching import Watcher
 from triskele.serve.http import Origin, UpstreamError, fetch
 
-JOURNAL, CAPABILITY, LOGS = "journal", "capability", "logs"
+JOURNAL, CAPABILITY = "journal", "capability"
 START_SECONDS = 120.0
 STOP_SECONDS = 10.0
 LOOK_SECONDS = 0.1
+STAGE = "workers and gateway"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,27 +68,25 @@ async def fleet(
     """
     (out / LOGS).mkdir(parents=True, exist_ok=True)
     names = [(name, number) for name in checkpoints for number in range(hardware.workers)]
-    watcher.begin("workers and gateway", len(names) + 1)
-    async with AsyncExitStack() as stack:
-        workers = [
-            await _started(
-                stack,
-                _worker_command(checkpoints[name], name, hardware, seed + place),
-                out / LOGS / f"{name}-{number}.log",
-            )
-            for place, (name, number) in enumerate(names)
-        ]
+    watcher.begin(STAGE, len(names) + 1)
+    processes: list[_Process] = []
+    try:
+        for place, (name, number) in enumerate(names):
+            command = _worker_command(checkpoints[name], name, hardware, seed + place)
+            processes.append(await _started(command, out / LOGS / f"{name}-{number}.log"))
         told = []
-        for done, worker in enumerate(workers):
+        for done, worker in enumerate(processes):
             told.append(await worker.first_line())
-            watcher.advance(done + 1)
-        gateway = await _started(
-            stack, _gateway_command(told, tokenizer, out, hardware), out / LOGS / "gateway.log"
-        )
+            watcher.advance(STAGE, done + 1)
+        command = _gateway_command(told, tokenizer, out, hardware)
+        gateway = await _started(command, out / LOGS / "gateway.log")
+        processes.append(gateway)
         url = str((await gateway.first_line())["url"])
         await _ready(url, len(names))
-        watcher.advance(len(names) + 1)
+        watcher.advance(STAGE, len(names) + 1)
         yield Fleet(url, out / JOURNAL, out / CAPABILITY)
+    finally:
+        await asyncio.gather(*(process.stop() for process in processes))
 
 
 def _worker_command(checkpoint: Path, name: str, hardware: Hardware, seed: int) -> list[str]:
@@ -143,7 +143,7 @@ class _Process:
         await self._process.communicate()
 
 
-async def _started(stack: AsyncExitStack, words: list[str], log: Path) -> _Process:
+async def _started(words: list[str], log: Path) -> _Process:
     with log.open("wb") as errors:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -154,9 +154,7 @@ async def _started(stack: AsyncExitStack, words: list[str], log: Path) -> _Proce
             # Ctrl-C is for the demonstration alone, which ends them in its own order.
             start_new_session=True,
         )
-    started = _Process(process, log)
-    stack.push_async_callback(started.stop)
-    return started
+    return _Process(process, log)
 
 
 async def _ready(url: str, n_workers: int) -> None:

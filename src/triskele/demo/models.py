@@ -5,35 +5,37 @@ in the optimizer only. What is compared is the number of steps until validation 
 what Muon has after 80 % of its steps.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from triskele.demo.config import Training
 from triskele.demo.domains import Domain
-from triskele.demo.watching import Watcher, watched_training
+from triskele.demo.training import train_side_by_side
+from triskele.demo.watching import Watcher, watched_preparation
 from triskele.model import train_tokenizer
 from triskele.train import (
     Curves,
-    RunFinished,
     SnapshotOptions,
     TextOptions,
     TrainConfig,
     WatchOptions,
-    pretrain,
     read_curves,
     steps_to_reach,
 )
-from triskele.train.config import OptimizerName
+from triskele.train.artifacts import CHECKPOINT, SAMPLE
+from triskele.train.config import LABELS, OptimizerName
 from triskele.train.metrics import METRICS
 from triskele.train.tokens import prepare
 
-TEXTS, MODELS, TOKENIZER = "texts", "models", "tokenizer.json"
+TEXTS, MODELS, LOGS, TOKENIZER = "texts", "models", "logs", "tokenizer.json"
+TOKENIZER_STAGE = "one tokenizer for all"
 RIVAL: OptimizerName = "muon"
 CONTENDER: OptimizerName = "dynmuon"
 TARGET_AT = 0.8
 """The fraction of Muon's steps whose loss is the target."""
-FEW_VALIDATIONS = 5
+FEW_VALIDATIONS = 3
 """Of runs that are not compared."""
 SAMPLE_TOKENS = 60
 PROMPTS = {"code": "\ndef read(", "english": "\nReturn the ", "arithmetic": "\nWhat is 12 plus 7? "}
@@ -43,11 +45,10 @@ TOKENIZED_CHARACTERS = 1_500_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arm:
-    """A training run: its curves, seconds, and what it left."""
+    """A training run: its curves, and what it left."""
 
     optimizer: OptimizerName
     curves: Curves
-    seconds: float
     checkpoint: Path
     sample: str
 
@@ -150,37 +151,47 @@ def train_models(
     Raises
     ------
     ValueError
-        If training diverges, or something cannot be written.
+        If a run fails, or something cannot be written.
     """
-    (out / TEXTS).mkdir(parents=True, exist_ok=True)
     tokenizer = out / MODELS / TOKENIZER
-    tokenizer.parent.mkdir(parents=True, exist_ok=True)
-    watcher.begin("one tokenizer for all", 1)
-    train_tokenizer(_sample(domains), vocab_size=scale.vocab_size).save(tokenizer)
-    watcher.advance(1)
-    arms: dict[str, Arm] = {}
-    rival: Arm | None = None
+    _train_tokenizer(domains, tokenizer, scale.vocab_size, watcher)
+    plans: dict[str, TrainConfig] = {}
     for domain in domains:
-        text = out / TEXTS / f"{domain.name}.txt"
-        domain.write(text)
         folder = out / MODELS / domain.name
-        options = TextOptions(tokenizer=tokenizer, validation_share=scale.validation_share)
-        sink = watched_training(watcher, domain.name)
-        prepare(
-            TrainConfig(data=text, out=folder, text=options),
-            context=scale.batch.context or 1,
-            sink=sink,
-        )
-        plan = _plan(folder, domain.name, scale, steps=steps, seed=seed, is_raced=rival is None)
-        for optimizer in (RIVAL, CONTENDER) if rival is None else (CONTENDER,):
-            config = replace(plan, optimizer=optimizer, out=folder / optimizer)
-            arm = _arm(config, pretrain(config, sink=sink))
-            if optimizer == RIVAL:
-                rival = arm
-            else:
-                arms[domain.name] = arm
-    assert rival is not None
+        _prepare(domain, out / TEXTS, folder, tokenizer, scale, watcher)
+        is_raced = domain is domains[0]
+        plan = _plan(folder, domain.name, scale, steps=steps, seed=seed, is_raced=is_raced)
+        for optimizer in (RIVAL, CONTENDER) if is_raced else (CONTENDER,):
+            name = f"{domain.name}: {LABELS[optimizer]}"
+            plans[name] = replace(plan, optimizer=optimizer, out=folder / optimizer)
+    train_side_by_side(plans, logs=out / LOGS, n_processors=os.cpu_count() or 1, watcher=watcher)
+    rival, *others = (_arm(plan) for plan in plans.values())
+    arms = {domain.name: arm for domain, arm in zip(domains, others, strict=True)}
     return Trained(arms=arms, race=_race(domains[0].name, rival, arms), tokenizer=tokenizer)
+
+
+def _train_tokenizer(
+    domains: Sequence[Domain], path: Path, vocab_size: int, watcher: Watcher
+) -> None:
+    watcher.begin(TOKENIZER_STAGE, 1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    train_tokenizer(_sample(domains), vocab_size=vocab_size).save(path)
+    watcher.advance(TOKENIZER_STAGE, 1)
+
+
+def _prepare(
+    domain: Domain, texts: Path, folder: Path, tokenizer: Path, scale: Training, watcher: Watcher
+) -> None:
+    """Write the text of a domain, and its tokens."""
+    texts.mkdir(parents=True, exist_ok=True)
+    text = texts / f"{domain.name}.txt"
+    domain.write(text)
+    options = TextOptions(tokenizer=tokenizer, validation_share=scale.validation_share)
+    prepare(
+        TrainConfig(data=text, out=folder, text=options),
+        context=scale.batch.context or 1,
+        sink=watched_preparation(watcher, domain.name),
+    )
 
 
 def _sample(domains: Sequence[Domain]) -> Iterator[str]:
@@ -217,15 +228,14 @@ def _plan(
     )
 
 
-def _arm(config: TrainConfig, finished: RunFinished) -> Arm:
-    assert finished.artifacts is not None
-    sample = finished.artifacts.sample
+def _arm(config: TrainConfig) -> Arm:
+    """Return what a run has left."""
+    sample = (config.out / SAMPLE).read_text(encoding="utf-8", errors="replace")
     return Arm(
         optimizer=config.optimizer,
         curves=read_curves(config.out / METRICS),
-        seconds=finished.seconds,
-        checkpoint=finished.artifacts.checkpoint,
-        sample="" if sample is None else sample.read_text(encoding="utf-8", errors="replace"),
+        checkpoint=config.out / CHECKPOINT,
+        sample=sample,
     )
 
 

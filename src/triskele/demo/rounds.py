@@ -87,8 +87,7 @@ class Rounds:
             for name in self._models
             for number in range(WARM_UP)
         ]
-        self._watcher.begin("warm-up", len(asks))
-        await self._drive(asks)
+        await self._drive("warm-up", asks)
 
     async def compare(self, workload: Workload) -> tuple[tuple[Round, ...], list[list[str]]]:
         """Send a workload under each policy.
@@ -111,8 +110,8 @@ class Rounds:
                 ids[place][model] = f"{policy}-{place}"
                 name = self._models[model]
                 asks.append(Ask(ids[place][model], query.at, name, query.prompt, self._n_output))
-            self._watcher.begin(f"requests, {policy}", len(asks))
-            rounds.append(Round(policy, tuple(await self._drive(asks))))
+            answers = await self._drive(f"requests, {policy}", asks)
+            rounds.append(Round(policy, tuple(answers)))
         return tuple(rounds), ids
 
     async def choose(self, workload: Workload, scores: Scores, name: str) -> Choices:
@@ -121,8 +120,7 @@ class Rounds:
             Ask(f"{name}-{place}", query.at, AUTO, query.prompt, self._n_output)
             for place, query in enumerate(workload.queries)
         ]
-        self._watcher.begin(f"the model left open, {name}", len(asks))
-        answers = tuple(await self._drive(asks))
+        answers = tuple(await self._drive(f"the model left open, {name}", asks))
         return Choices(Round(POLICIES[-1], answers), scores, domains_of(workload))
 
     async def _route_by(self, policy: str) -> None:
@@ -140,8 +138,9 @@ class Rounds:
         if answer.status != OK:
             raise ValueError(f"the gateway does not route by {policy}: status {answer.status}")
 
-    async def _drive(self, asks: Sequence[Ask]) -> list[Answered]:
-        return await drive(self._fleet.url, asks, on_answer=_shown(self._watcher))
+    async def _drive(self, stage: str, asks: Sequence[Ask]) -> list[Answered]:
+        self._watcher.begin(stage, len(asks))
+        return await drive(self._fleet.url, asks, on_answer=_shown(self._watcher, stage))
 
 
 async def serve(
@@ -197,7 +196,7 @@ async def serve(
     )
 
 
-def _shown(watcher: Watcher) -> Callable[[Answered], None]:
+def _shown(watcher: Watcher, stage: str) -> Callable[[Answered], None]:
     """Return what shows answers as they come."""
     answers: list[Answered] = []
 
@@ -205,6 +204,6 @@ def _shown(watcher: Watcher) -> Callable[[Answered], None]:
         answers.append(answer)
         so_far = Round("", tuple(answers))
         figures = f"TTFT p50 {1e3 * so_far.quantile(0.5):.0f} ms, hit rate {so_far.hit_rate:.0%}"
-        watcher.advance(len(answers), figures)
+        watcher.advance(stage, len(answers), figures)
 
     return show

@@ -8,8 +8,11 @@ Shape suffixes: T tokens, V vocabulary.
 """
 
 import math
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +24,8 @@ from triskele.demo.config import Traffic
 from triskele.demo.watching import Watcher
 from triskele.demo.workload import Passage, Workload
 from triskele.model import BytePairTokenizer, Transformer, load_checkpoint
+
+STAGE = "continuations under each model"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,26 +58,30 @@ def score(
 ) -> list[Scores]:
     """Return what each model makes of each query of some workloads."""
     n_all = sum(len(workload.passages) for workload in workloads) * len(checkpoints)
-    watcher.begin("continuations under each model", n_all)
+    watcher.begin(STAGE, n_all)
     columns: list[list[NDArray[np.float64]]] = [[] for _ in workloads]
     done = 0
-    for path in checkpoints.values():
-        model = load_checkpoint(path, dtype=torch.float32).eval()
-        for workload, known in zip(workloads, columns, strict=True):
-            by_turn = []
-            for passage in workload.passages:
-                by_turn.append(_bits(model, passage, tokenizer, traffic.scored))
-                done += 1
-                watcher.advance(done)
-            known.append(
-                np.array([by_turn[query.passage][query.turn] for query in workload.queries])
-            )
-    return [Scores(tuple(checkpoints), np.column_stack(known)) for known in columns]
+    # A passage per thread: threads that share one wait for each other, long where others compute.
+    pool = ThreadPoolExecutor(os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,))
+    with pool:
+        for path in checkpoints.values():
+            model = load_checkpoint(path, dtype=torch.float32).eval()
+            known = partial(_bits, model, tokenizer=tokenizer, n_scored=traffic.scored)
+            for workload, column in zip(workloads, columns, strict=True):
+                by_turn = []
+                for bits in pool.map(known, workload.passages):
+                    by_turn.append(bits)
+                    done += 1
+                    watcher.advance(STAGE, done)
+                column.append(
+                    np.array([by_turn[query.passage][query.turn] for query in workload.queries])
+                )
+    return [Scores(tuple(checkpoints), np.column_stack(column)) for column in columns]
 
 
 @torch.inference_mode()
 def _bits(
-    model: Transformer, passage: Passage, tokenizer: BytePairTokenizer, n_scored: int
+    model: Transformer, passage: Passage, *, tokenizer: BytePairTokenizer, n_scored: int
 ) -> list[float]:
     """Return the bits per byte after each cut of a passage."""
     tokens_T = torch.tensor(passage.tokens)

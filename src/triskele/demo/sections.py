@@ -173,7 +173,8 @@ def learning_section(found: Findings) -> Html:
         "How each text really goes on is known. The model that finds that continuation likelier is "
         "told to the gateway to be better, request by request, as a user would. The loop reads the "
         "journal, fits kinds of queries and a ranking of the models for each, and publishes it if "
-        "it foretells comparisons on queries that it has not seen.",
+        "it foretells comparisons on queries that it has not seen. Queries of one passage are much "
+        "alike; passages that are all new come next.",
         element("ul", {"class": "steps"}, *cells),
         *alarms,
     )

@@ -5,6 +5,7 @@ Where output is not a terminal (a file, a CI log) a stage is one plain line when
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -18,6 +19,16 @@ from triskele.demo.findings import Findings
 from triskele.train.terminal import duration
 
 STAGE_WIDTH = 30
+
+
+@dataclass(slots=True)
+class _Shown:
+    """A bar: which, how much there is to do, since when, and whether its end has been told."""
+
+    task: TaskID
+    total: float
+    began: float
+    is_done: bool = False
 
 
 class Terminal:
@@ -42,8 +53,7 @@ class Terminal:
             console=console,
             disable=not console.is_terminal,
         )
-        self._task: TaskID | None = None
-        self._stage, self._total, self._began = "", 0.0, 0.0
+        self._shown: dict[str, _Shown] = {}
 
     def __enter__(self) -> "Terminal":
         self._progress.start()
@@ -58,21 +68,19 @@ class Terminal:
         self._progress.stop()
 
     def begin(self, stage: str, total: float) -> None:
-        """Show another bar, unless it is the one that is shown."""
-        if stage == self._stage:
-            return
-        self._stage, self._total, self._began = stage, total, self._clock()
-        described = f"{escape(stage):<{STAGE_WIDTH}}"
-        self._task = self._progress.add_task(described, total=total, figures="")
+        """Show another bar."""
+        task = self._progress.add_task(f"{escape(stage):<{STAGE_WIDTH}}", total=total, figures="")
+        self._shown[stage] = _Shown(task, total, self._clock())
 
-    def advance(self, done: float, figures: str = "") -> None:
-        """Let the bar grow."""
-        if self._task is not None:
-            self._progress.update(self._task, completed=done, figures=escape(figures))
-        if done >= self._total and not self._console.is_terminal and self._stage:
-            spent = duration(self._clock() - self._began)
-            self.say(f"{self._stage:<{STAGE_WIDTH}} {spent:>5}  {figures}".rstrip())
-            self._total = float("inf")
+    def advance(self, stage: str, done: float, figures: str = "") -> None:
+        """Let a bar grow."""
+        shown = self._shown[stage]
+        self._progress.update(shown.task, completed=done, figures=escape(figures))
+        if done >= shown.total and not shown.is_done:
+            shown.is_done = True
+            if not self._console.is_terminal:
+                spent = duration(self._clock() - shown.began)
+                self.say(f"{stage:<{STAGE_WIDTH}} {spent:>5}  {figures}".rstrip())
 
     def say(self, text: str) -> None:
         """Write one line above the bars."""

@@ -5,19 +5,18 @@ Whoever shows it is handed in; the demonstration itself never prints.
 
 from typing import Protocol
 
-from triskele.train.config import LABELS
-from triskele.train.records import Progress, Record, RunStarted, Sink, StepRecord, ValidationRecord
+from triskele.train.records import Progress, Record, Sink
 
 
 class Watcher(Protocol):
     """Shows how far things are."""
 
     def begin(self, stage: str, total: float) -> None:
-        """Hear that a stage begins, which is done when ``total`` of it is."""
+        """Hear that a stage begins, which is done when ``total`` of it is; others may go on."""
         ...
 
-    def advance(self, done: float, figures: str = "") -> None:
-        """Hear how much of the stage is done, and what there is to say of it."""
+    def advance(self, stage: str, done: float, figures: str = "") -> None:
+        """Hear how much of a stage is done, and what there is to say of it."""
         ...
 
     def say(self, text: str) -> None:
@@ -31,37 +30,29 @@ class Unwatched:
     def begin(self, stage: str, total: float) -> None:
         """Do nothing."""
 
-    def advance(self, done: float, figures: str = "") -> None:
+    def advance(self, stage: str, done: float, figures: str = "") -> None:
         """Do nothing."""
 
     def say(self, text: str) -> None:
         """Do nothing."""
 
 
-def watched_training(watcher: Watcher, what: str) -> Sink:
-    """Return a sink that shows a training run as a stage of its own.
+def watched_preparation(watcher: Watcher, what: str) -> Sink:
+    """Return a sink that shows the preparation of a training run, each part as a stage.
 
     Parameters
     ----------
     what
         The model, in a word or two.
     """
-    validation, total = "", 0
+    begun: set[str] = set()
 
     def show(record: Record) -> None:
-        nonlocal validation, total
-        match record:
-            case Progress():
-                watcher.begin(f"{what}: {record.stage}", record.total)
-                watcher.advance(record.done)
-            case RunStarted():
-                total, validation = record.total_steps, ""
-                watcher.begin(f"{what}: {LABELS[record.optimizer]}", total)
-            case ValidationRecord():
-                validation = f"  val {record.loss:.3f}"
-            case StepRecord():
-                rate = record.tokens_per_second / 1e3
-                figures = f"{record.step}/{total}  loss {record.loss:.3f}{validation}"
-                watcher.advance(record.step, f"{figures}  {rate:.1f}k tok/s")
+        if isinstance(record, Progress):
+            stage = f"{what}: {record.stage}"
+            if stage not in begun:
+                begun.add(stage)
+                watcher.begin(stage, record.total)
+            watcher.advance(stage, record.done)
 
     return show
