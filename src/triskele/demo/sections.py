@@ -52,7 +52,7 @@ def training_section(found: Findings) -> Html:
     )
     return _section(
         "train",
-        "Train: the same loss in fewer steps",
+        "Train: steps to the same loss",
         f"One model per kind of text, pretrained with DynMuon; on {race.domain} with tuned Muon as "
         "well, from the same weights, on the same batches, under the same schedule. Validation "
         f"loss in nats per token; dashed, what Muon has after four fifths of its steps. {saved}",
@@ -117,7 +117,7 @@ def serving_section(found: Findings) -> Html:
     table = _table(("routed by", "TTFT p50", "TTFT p95", "hit rate"), rows)
     return _section(
         "serve",
-        "Serve: less waiting for the first token",
+        "Serve: time to the first token",
         f"{len(traffic.queries)} requests about {len(traffic.passages)} passages, over HTTP, at "
         "the same times in each round; a passage is read on from request to request, so that "
         "prompts begin alike. Two workers per model, one gateway. Hit rate is the share of prompt "
@@ -137,7 +137,7 @@ def serving_section(found: Findings) -> Html:
                     "p",
                     {"class": "note"},
                     "One round each, on a machine that does all of it at once: differences of a "
-                    "few milliseconds are chance. What is no chance is in the claims.",
+                    "few milliseconds may be chance. Measurements are in the claims.",
                 ),
             ),
         ),
@@ -186,7 +186,7 @@ def choice_section(found: Findings) -> Html:
     keys = [(name, f"{name} model") for name in found.models]
     return _section(
         "choose",
-        "Choose: the right model for each query",
+        "Choose: which model answers which query",
         f"{len(after.domains)} queries about other passages than those learned from, sent as "
         '"model": "auto". Right is the model under which the true continuation is likeliest; '
         "parts in full colour are the model trained on that kind of text. Before, the gateway "
