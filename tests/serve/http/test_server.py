@@ -3,6 +3,7 @@ import ssl
 import tracemalloc
 
 import pytest
+import trustme
 from tests.serve.http.conftest import Run
 from tests.serve.http.wire import (
     SECONDS,
@@ -147,7 +148,6 @@ def test_connections_leave_nothing_behind(run: Run) -> None:
 
 
 def test_https_is_served_and_asked_for(run: Run) -> None:
-    trustme = pytest.importorskip("trustme")
     authority = trustme.CA()
     own = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1", "localhost").configure_cert(own)

@@ -1,13 +1,12 @@
 import asyncio
-import shutil
 import signal
 import ssl
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import trustme
 from tests.serve.gateway.openai_worker import CHAT, OpenAIWorker, until
 from tests.serve.launch.process import Process, failing, running
 
@@ -234,24 +233,19 @@ def test_a_journal_and_what_was_learned_are_there_after_the_end(tmp_path: Path) 
     assert (tmp_path / "l").stat().st_size > 100
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the program openssl")
 def test_https_is_served_with_a_certificate(tmp_path: Path) -> None:
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    asked = (
-        f"-subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 -out {certificate} -keyout {key}"
-    )
-    kind = ("-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    subprocess.run(
-        ["openssl", "req", *kind, "-days", "2", *asked.split()],
-        check=True,
-        capture_output=True,
-        timeout=30,
-    )
+    authority = trustme.CA()
+    own = authority.issue_cert("127.0.0.1")
+    own.private_key_pem.write_to_path(key)
+    for part in own.cert_chain_pems:
+        part.write_to_path(certificate, append=True)
 
     async def run() -> None:
         async with behind("--tls-cert", str(certificate), "--tls-key", str(key)) as front:
             assert front.process.url.startswith("https://127.0.0.1:")
-            trusting = ssl.create_default_context(cafile=certificate)
+            trusting = ssl.create_default_context()
+            authority.configure_trust(trusting)
             front.origin = Origin(front.process.url, ssl=trusting)
             await front.ready()
             answer = await front.ask()
