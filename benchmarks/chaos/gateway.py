@@ -22,4 +22,7 @@ def tell(number: int, frame: object) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGUSR1, tell)
-    sys.exit(main())
+    status = main()
+    # Asked while it goes away, an interpreter would end by that signal, as if it had failed.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    sys.exit(status)

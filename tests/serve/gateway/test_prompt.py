@@ -184,6 +184,8 @@ def test_who_says_what_matters() -> None:
         ({"max_tokens": 0}, None),
         ({"max_tokens": -3}, None),
         ({"max_tokens": 1}, 1),
+        ({"max_tokens": 5.0}, 5),
+        ({"max_tokens": 1e300, "ignore_eos": True}, MOST_TOKENS),
         ({"max_tokens": SHORT_ANSWER}, SHORT_ANSWER),
         ({"max_tokens": SHORT_ANSWER + 1}, None),
         ({"max_tokens": 500, "ignore_eos": True}, 500),

@@ -183,7 +183,6 @@ def test_without_keys_it_is_anonymous(tmp_path: Path) -> None:
         b'{"id":"a","score":"1"}',
         b'{"id":"a","score":NaN}',
         b'{"id":"a","score":1e999}',
-        b'{"id":"a","better_than":"a"}',
         b'{"id":"a","better_than":""}',
         b'{"id":"a","score":1,"source":"root"}',
         b'{"id":"a","score":1,"time":1}',
@@ -199,6 +198,15 @@ def test_feedback_that_says_nothing_that_can_be_is_refused(tmp_path: Path, body:
         answer = await served.ask("POST", FEEDBACK, body)
         assert answer.status == 400
         assert message_of(answer).startswith("malformed feedback: ")
+
+    assert saying(test, tmp_path) == []
+
+
+def test_no_answer_is_better_than_itself(tmp_path: Path) -> None:
+    async def test(served: Served) -> None:
+        answer = await served.ask("POST", FEEDBACK, {"id": "a", "better_than": "a"})
+        assert answer.status == 409
+        assert message_of(answer) == "no answer is better than itself"
 
     assert saying(test, tmp_path) == []
 

@@ -30,7 +30,7 @@ REFUSALS: dict[int, str] = {
     404: "No such model, worker or path.",
     405: "The path is there, but not for this method.",
     408: "The request did not arrive in time.",
-    409: "It contradicts what is: a worker of this name or address is there already.",
+    409: "It contradicts what is: a worker that is there already, an answer better than itself.",
     413: "The body is larger than the gateway takes.",
     415: "The body is not ``application/json``.",
     429: "Too many requests, of this key or of all: try again after ``Retry-After`` seconds.",
@@ -129,7 +129,7 @@ def _inference() -> dict[str, Any]:
         "Say what an answer was worth; kept beside the journal, where there is one.",
         tag="inference",
         done=_json("Feedback"),
-        refused=(401, 404),
+        refused=(401, 404, 409),
         body="FeedbackRequest",
         status=201,
     )

@@ -140,6 +140,8 @@ class Pages:
         source = ANONYMOUS if key is None else key.name
         try:
             said = msgspec.json.decode(request.body, type=_Said)
+            if said.id and said.id == said.better_than:
+                raise Refusal(409, "no answer is better than itself", code="same_request")
             feedback = Feedback(
                 id=said.id,
                 time=time.time(),

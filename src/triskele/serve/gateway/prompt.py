@@ -83,8 +83,8 @@ class _Body(msgspec.Struct):
     input: msgspec.Raw = ABSENT
     tools: msgspec.Raw = ABSENT
     stream: bool | None = None
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
+    max_tokens: int | float | None = None
+    max_completion_tokens: int | float | None = None
     ignore_eos: bool | None = None
     prompt_cache_key: str | None = None
     user: str | None = None
@@ -147,8 +147,7 @@ def read_prompt(
         before = (endpoint.encode(), _utf8(model or ""), tools, is_text)
         above = xxhash.xxh3_64_intdigest(b"%b\0%b\0%b\0%d" % before)
     n_tokens = -(-(len(content) + len(tools)) // TOKEN_BYTES) + n_attached * ATTACHMENT_TOKENS
-    # Not all write a whole number as one; what is none is for the worker to refuse.
-    n_most = int(min(fields.max_completion_tokens or fields.max_tokens or 0, MOST_TOKENS))
+    n_most = _most_tokens(fields)
     is_fixed = 0 < n_most <= SHORT_ANSWER or (n_most > 0 and fields.ignore_eos)
     return Prompt(
         model=model,
@@ -161,6 +160,15 @@ def read_prompt(
         text=found.content if is_text else b"",
         query=found.query,
     )
+
+
+def _most_tokens(fields: _Body) -> int:
+    """Return how long the answer may be, or 0; what is below 0 is for the worker to refuse."""
+    n_most = min(fields.max_completion_tokens or fields.max_tokens or 0, MOST_TOKENS)
+    # Not all write a whole number as one: to JSON, 5.0 and 5 are the same.
+    if n_most % 1:
+        raise MalformedBody(f"malformed body: expected a whole number of tokens, got {n_most}")
+    return int(n_most)
 
 
 class _Content(NamedTuple):

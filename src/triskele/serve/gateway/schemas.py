@@ -17,13 +17,16 @@ TEXTS: Schema = {"type": "array", "items": TEXT}
 SHARE: Schema = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
 SECONDS: Schema = {"type": ["number", "null"], "minimum": 0, "description": "Seconds."}
 UNIX: Schema = {"type": "number", "description": "Seconds since 1970."}
-LIMIT: Schema = {"type": ["integer", "null"], "minimum": 1}
+LIMIT: Schema = {
+    "type": ["integer", "null"],
+    "description": "Tokens; below 1 is for the worker to refuse.",
+}
 STREAM: Schema = {
     "type": ["boolean", "null"],
     "description": "Whether the answer comes as server-sent events, one per piece.",
 }
 MODEL: Schema = {
-    "type": "string",
+    "type": ["string", "null"],
     "minLength": 1,
     "description": "One of /v1/models; auto leaves the choice to the gateway, where it is one.",
 }
