@@ -18,7 +18,6 @@ from triskele.serve.journal import Record, read
 
 # How long a journal may take until a record is on the disk, and clocks may differ.
 UNFLUSHED, SLACK = 1.5, 1.0
-WARM_UP = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,18 +117,22 @@ def computed_twice(folder: Path) -> int:
 def growth(points: Sequence[tuple[int, float, float]]) -> tuple[float, float]:
     """Return the growth per hour of what is in ``points``, and its standard error.
 
-    Points are of life, time and value. One slope for all lives, each with a level of its own, after
-    a minute of warm-up, or a third of the life where that is shorter. Memory goes up in steps and
-    stays: the error is that of means over stretches of up to ten points.
+    Points are of life, time and value. One slope for all lives, each with a level of its own. What
+    is bounded, such as the mirrors of caches, takes minutes to fill: the first third of a life is
+    left out, and lives of less than half the longest. Memory goes up in steps and stays: the error
+    is that of means over stretches of up to ten points.
     """
     x_parts: list[np.ndarray] = []
     y_parts: list[np.ndarray] = []
-    for life in {life for life, _, _ in points}:
-        own = [(at, value) for each, at, value in points if each == life]
-        if len(own) < 2:
+    lives: dict[int, list[tuple[float, float]]] = {}
+    for life, at, value in points:
+        lives.setdefault(life, []).append((at, value))
+    longest = max((own[-1][0] - own[0][0] for own in lives.values()), default=0.0)
+    for own in lives.values():
+        began, lasted = own[0][0], own[-1][0] - own[0][0]
+        if lasted < longest / 2:
             continue
-        warm = own[0][0] + min(WARM_UP, (own[-1][0] - own[0][0]) / 3)
-        own = [(at, value) for at, value in own if at >= warm]
+        own = [(at, value) for at, value in own if at >= began + lasted / 3]
         width = min(10, max(1, len(own) // 5))
         n = len(own) // width * width
         if n < 3 * width:

@@ -117,14 +117,14 @@ def test_pressing_that_fails_leaves_the_lines_and_nothing_else(
 
 
 @settings(deadline=None)
-@given(st.lists(records, min_size=1, max_size=6))
+@given(st.lists(records, min_size=1, max_size=6), st.sampled_from([1, 300, 1 << 16]))
 def test_parquet_and_lines_say_the_same(
-    tmp_path_factory: pytest.TempPathFactory, some: list[Record]
+    tmp_path_factory: pytest.TempPathFactory, some: list[Record], n_bytes: int
 ) -> None:
     segment = Segment(tmp_path_factory.mktemp("journal"), 1)
     segment.lines.write_bytes(b"".join(map(encode_line, some)))
     assert list(read(segment.directory)) == some
-    press(segment)
+    press(segment, n_bytes=n_bytes)
     assert list(read(segment.directory)) == some
 
 
@@ -141,12 +141,18 @@ def test_parquet_and_lines_say_the_same(
         encode_line(record(9)).replace(b"200", b'"200"'),
     ],
 )
+@pytest.mark.parametrize("n_bytes", [1, 1 << 16])
 def test_pressing_leaves_damaged_lines_out_and_keeps_all_others(
-    tmp_path: Path, damaged: bytes
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damaged: bytes, n_bytes: int
 ) -> None:
     segment = Segment(tmp_path, 1)
     after = encode_line(full(2)) if damaged.endswith(b"\n") else b""
     segment.lines.write_bytes(encode_line(full(1)) + damaged + after)
     before = [one.id for one in read(tmp_path)]
-    press(segment)
+    caplog.clear()
+    press(segment, n_bytes=n_bytes)
+    said = f"{segment.lines}, line 2 is damaged and left out"
+    assert [one.getMessage() for one in caplog.records] == [said] * (
+        after != b"" and damaged != b"\n"
+    )
     assert [one.id for one in read(tmp_path)] == before == ["1", "2"][: 1 + bool(after)]

@@ -9,9 +9,10 @@ file the lines do not count, and no part ever does.
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import pyarrow as pa
@@ -23,7 +24,7 @@ from triskele.serve.journal.record import Record, decode_line
 
 NAME = re.compile(r"journal-(\d{10})\.(jsonl|parquet|parquet\.part)")
 CHUNK_BYTES = 1 << 16
-ROWS_PER_GROUP = 1 << 16
+PRESSED_BYTES = 1 << 20
 ABSENT = {"n_retries": 0, "stream": False}
 """Columns of which lines leave out the defaults, other than those that may be null."""
 PRIVATE = 0o600
@@ -72,35 +73,28 @@ def whole_lines(path: Path, *, n_bytes: int = CHUNK_BYTES) -> Iterator[list[Reco
     FileNotFoundError
         If there is no such file.
     """
-    number = 0
+    n_before = 0
     with path.open("rb") as file:
         while lines := file.readlines(n_bytes):
-            records = []
-            for line in lines:
-                number += 1
-                if not line.endswith(b"\n"):
-                    break
-                record = decode_line(line)
-                if record is None:
-                    _logger.warning("%s, line %d is damaged and left out", path, number)
-                else:
-                    records.append(record)
-            yield records
+            yield _decoded(lines, path, n_before)
+            n_before += len(lines)
             if not lines[-1].endswith(b"\n"):
                 return
 
 
-def press(segment: Segment) -> None:
+def press(segment: Segment, *, n_bytes: int = PRESSED_BYTES) -> None:
     """Make a finished segment's Parquet file and remove its lines.
 
-    The work is Arrow's, in which the interpreter goes on with other threads. Whatever ends it in
-    the middle leaves the segment as it was.
+    About ``n_bytes`` at a time, so that a server's memory stays as it is, and in Arrow, which lets
+    the interpreter go on with other threads. Whatever ends it in the middle leaves the segment as
+    it was.
     """
-    table = _table(segment.lines)
     try:
         descriptor = os.open(segment.part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE)
         with os.fdopen(descriptor, "wb") as file:
-            parquet.write_table(table, file, row_group_size=ROWS_PER_GROUP, compression="zstd")
+            with parquet.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
+                for table in _tables(segment.lines, n_bytes):
+                    writer.write_table(table)
             file.flush()
             os.fsync(file.fileno())
         segment.part.replace(segment.parquet)
@@ -109,6 +103,7 @@ def press(segment: Segment) -> None:
     finally:
         with suppress(OSError):
             segment.part.unlink()
+        pa.default_memory_pool().release_unused()
 
 
 def truncate_torn(path: Path) -> int:
@@ -138,15 +133,41 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _table(path: Path) -> pa.Table:
-    """Return the records of a file of lines."""
-    n_bytes = path.stat().st_size
-    if not n_bytes:
-        return SCHEMA.empty_table()
+def _decoded(lines: Sequence[bytes], path: Path, n_before: int) -> list[Record]:
+    """Return the records of lines of which so many came before."""
+    records = []
+    for number, line in enumerate(lines, n_before + 1):
+        if not line.endswith(b"\n"):
+            break
+        record = decode_line(line)
+        if record is None:
+            _logger.warning("%s, line %d is damaged and left out", path, number)
+        else:
+            records.append(record)
+    return records
+
+
+def _tables(path: Path, n_bytes: int) -> Iterator[pa.Table]:
+    """Yield the records of a file of lines, ``n_bytes`` and the rest of a line at a time."""
+    n_before = 0
+    with path.open("rb") as file:
+        while piece := file.read(n_bytes):
+            piece += file.readline()
+            table = _table(piece)
+            if table is None:
+                # There are damaged lines. It takes longer to leave them out.
+                batch = to_batch(_decoded(BytesIO(piece).readlines(), path, n_before))
+                table = pa.Table.from_batches([batch], SCHEMA)
+            yield table
+            n_before += piece.count(b"\n")
+
+
+def _table(lines: bytes) -> pa.Table | None:
+    """Return the records of lines, or ``None`` if some are damaged."""
     try:
         table = json.read_json(
-            str(path),
-            read_options=json.ReadOptions(use_threads=False, block_size=n_bytes + 1),
+            pa.BufferReader(lines),
+            read_options=json.ReadOptions(use_threads=False, block_size=len(lines) + 1),
             parse_options=json.ParseOptions(
                 explicit_schema=pa.schema([field.with_nullable(True) for field in SCHEMA]),
                 unexpected_field_behavior="ignore",
@@ -157,9 +178,7 @@ def _table(path: Path) -> pa.Table:
             table = table.set_column(at, name, pc.fill_null(table.column(at), default))
         table = pa.table(table.columns, schema=SCHEMA)
         table.validate(full=True)
-        if not any(table.column(field.name).null_count for field in SCHEMA if not field.nullable):
-            return table
     except pa.ArrowInvalid:
-        pass
-    # There are damaged lines. It takes longer to leave them out.
-    return pa.Table.from_batches([to_batch(records) for records in whole_lines(path)], SCHEMA)
+        return None
+    required = (field.name for field in SCHEMA if not field.nullable)
+    return None if any(table.column(name).null_count for name in required) else table
