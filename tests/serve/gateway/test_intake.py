@@ -17,7 +17,7 @@ from triskele.serve.gateway import Gateway, Settings
 from triskele.serve.gateway.choosing import Choosing
 from triskele.serve.gateway.forwarding import Forwarding
 from triskele.serve.gateway.health import Patience
-from triskele.serve.gateway.intake import LONG_BODY
+from triskele.serve.gateway.intake import EMBEDDINGS, LONG_BODY
 from triskele.serve.http import Response
 from triskele.serve.routing.capability import Preference
 from triskele.serve.routing.capability_table import Shelf, table_of
@@ -198,6 +198,16 @@ def test_what_a_model_would_take_is_asked_of_those_who_have_it(tmp_path: Path) -
         assert answer.header(b"x-triskele-worker") == b"f"
 
     play(scene, slow, fast, capability=tmp_path)
+
+
+def test_nobody_chooses_the_model_of_embeddings(tmp_path: Path) -> None:
+    async def scene(served: Served) -> None:
+        assert (await complete(served, {"model": "auto", "prompt": "x"})).status == 200
+        for model, code in (("auto", 404), ("a", 200)):
+            asked = {"model": model, "input": "x"}
+            assert (await served.ask("POST", EMBEDDINGS, asked)).status == code
+
+    play(scene, OpenAIWorker("a", models=["a"]), capability=tmp_path)
 
 
 def test_what_was_learned_before_is_taken_up_though_the_first_request_is_for_auto(

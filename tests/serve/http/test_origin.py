@@ -41,6 +41,8 @@ def test_a_url_is_taken_apart(url: str, clean: str, host: bytes, prefix: str) ->
         "http://here:99999",
         "http://here:x",
         "http://user@here",
+        "http://@here",
+        "http://:@here",
         "http://user:secret@here",
         "http://here?a=b",
         "http://here#a",

@@ -19,6 +19,7 @@ from triskele.serve.http import HttpRequest
 from triskele.serve.routing import Request
 
 SESSION = b"x-session-id"
+EMBEDDINGS = "/v1/embeddings"
 # Bytes of a body whose tokens are not made in passing.
 LONG_BODY = 4096
 # How often a request that finds no worker looks again.
@@ -70,7 +71,9 @@ class Intake:
             400 for what cannot be read, 404 for a model that is not served, 503 while none is.
         """
         prompt = journey.prompt = await self._read(request)
-        if self._chooser is not None and prompt.model == AUTO:
+        # Vectors of different models cannot be compared: of those the client names the model.
+        is_chosen = prompt.model == AUTO and request.path != EMBEDDINGS
+        if self._chooser is not None and is_chosen:
             prompt = journey.prompt = await self._choose(self._chooser, request, journey)
         journey.model = await self._model(prompt)
         return prompt, journey.model

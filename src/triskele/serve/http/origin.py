@@ -51,7 +51,7 @@ class Origin:
             raise ValueError(f"expected a URL like http://host:port, got {url!r}")
         if not url.isprintable() or " " in url or not parts.path.isascii():
             raise ValueError(f"expected a URL of printable characters, got {url!r}")
-        if parts.username or parts.password or parts.query or parts.fragment:
+        if "@" in parts.netloc or parts.query or parts.fragment:
             raise ValueError("expected a URL without user, password, query or fragment")
         is_plain = parts.scheme == "http"
         self._host = parts.hostname
