@@ -10,6 +10,7 @@ interleaved, their order shuffled; figures are medians of rounds.
 import argparse
 import random
 import statistics
+import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -112,9 +113,17 @@ def loads(
                 for cell in cells:
                     for worker in workers:
                         worker.pace(*cell.pace)
-                    rows.append({"part": "load", "round": number, "gateway": name})
-                    rows[-1] |= {"kind": cell.kind, "n": cell.n_in_flight, "size": cell.size}
-                    rows[-1] |= {"seen": run(url, [pid], *_window(cell, seconds), *cell.options)}
+                    row = {"part": "load", "round": number, "gateway": name}
+                    row |= {"kind": cell.kind, "n": cell.n_in_flight, "size": cell.size}
+                    try:
+                        row["seen"] = run(url, [pid], *_window(cell, seconds), *cell.options)
+                    except subprocess.TimeoutExpired:
+                        # It has stopped to answer: it is left out from here on, and named.
+                        print(f"{name} hangs: {row}", flush=True)
+                        rows.append(row | {"part": "hung"})
+                        del targets[name]
+                        break
+                    rows.append(row)
             print(f"round {number + 1} of {n_rounds}", flush=True)
     return rows
 
@@ -155,6 +164,9 @@ def figures_of(rows: Sequence[dict[str, Any]]) -> Iterator[Figure]:
         yield from _ratios(by_cell, names)
         yield from _added(by_cell)
         yield from _delays(by_cell)
+    for row in rows:
+        if row["part"] == "hung":
+            yield Figure(name=f"rounds until it hung, {row['gateway']}", value=row["round"])
     yield from _behaviour([row for row in rows if row["gateway"] == OURS.name])
 
 
@@ -270,6 +282,7 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Draw CPU per request at 64 in flight, and the added latency of one at a time."""
     by_cell = _by_cell(rows)
     names = list(dict.fromkeys(name for name, _, _, _ in by_cell if name != DIRECT))
+    names = [name for name in names if (name, "paced", 64, 2000) in by_cell]
     cost = {name: _median(by_cell[name, "whole", 64, 2000], "cpu_us", 0) for name in names}
     names.sort(key=cost.__getitem__, reverse=True)
     colors = dict(zip(KINDS, (INK, "#2a78b5", "#d1762b"), strict=True))

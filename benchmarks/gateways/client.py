@@ -62,7 +62,7 @@ def run(url: str, pids: Sequence[int] = (), *options: str) -> dict[str, Any]:
     """Return what a client in a process of its own saw; ``options`` as on its command line."""
     command = [sys.executable, "-m", "benchmarks.gateways.client", "--url", url]
     command += [*(f"--pid={pid}" for pid in pids), *options]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, timeout=120)
     return dict(json.loads(done.stdout))
 
 

@@ -143,7 +143,7 @@ class Attempt:
     def _break_off(self, relay: Relay) -> bool:
         """End an answer that cannot be made whole; a client that has none of it lost nothing."""
         relay.drop()
-        if not self._journey.reply.started:
+        if not relay.has_begun:
             return False
         self._journey.reply.abort()
         return True

@@ -11,7 +11,8 @@ import itertools
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import msgspec
 
@@ -19,6 +20,7 @@ from triskele.serve.gateway.access import Access
 from triskele.serve.gateway.admission import Admission, Overloaded
 from triskele.serve.gateway.attempt import Attempt
 from triskele.serve.gateway.fleet import Fleet
+from triskele.serve.gateway.hedging import Claim, hedged
 from triskele.serve.gateway.intake import LOOK_SECONDS, Intake
 from triskele.serve.gateway.journey import Journey
 from triskele.serve.gateway.member import Member
@@ -49,12 +51,16 @@ class Forwarding:
         How long a request waits for a worker to return when there is none.
     page_size
         Tokens per page of the routers' keys; a token is four bytes of text.
+    hedge_seconds
+        After so long without anything for the client, another worker is asked beside the first;
+        ``None`` never.
     """
 
     n_attempts: int = 3
     request_seconds: float = 600.0
     worker_seconds: float = 10.0
     page_size: int = 64
+    hedge_seconds: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse what would serve nothing."""
@@ -62,6 +68,29 @@ class Forwarding:
             raise ValueError(f"expected at least one attempt and one token per page, got {self}")
         if not (self.request_seconds > 0 and self.worker_seconds >= 0):
             raise ValueError(f"expected seconds above 0, got {self}")
+        if self.hedge_seconds is not None and not self.hedge_seconds > 0:
+            raise ValueError(f"expected seconds above 0 before a second worker, got {self}")
+
+
+@dataclass(slots=True)
+class _Errand:
+    """A request on its way from worker to worker.
+
+    Attributes
+    ----------
+    tried
+        Names of those that were asked, in order.
+    kept
+        The last answer that was kept back, which is passed on if there is no other.
+    """
+
+    number: int
+    request: HttpRequest
+    prompt: Prompt
+    model: str
+    is_explained: bool
+    tried: list[str] = field(default_factory=list)
+    kept: Relay | None = None
 
 
 class Forwarder:
@@ -112,9 +141,8 @@ class Forwarder:
     async def __call__(self, request: HttpRequest, reply: Reply) -> None:
         """Serve a request."""
         now = self._now()
-        number = next(self._numbers)
         journey = Journey(
-            _request_id(request) or f"{self._prefix}-{number:x}",
+            _request_id(request) or f"{self._prefix}-{next(self._numbers):x}",
             request.path,
             reply,
             accepted=now,
@@ -123,7 +151,7 @@ class Forwarder:
         )
         self.journeys.add(journey)
         try:
-            await self._serve(request, journey, number)
+            await self._serve(request, journey)
         except Refusal as refusal:
             journey.outcome = "refused" if journey.worker is None else "failed"
             # Why workers failed, and where they are, is not for clients.
@@ -141,7 +169,7 @@ class Forwarder:
             self.journeys.discard(journey)
             self._ended(journey)
 
-    async def _serve(self, request: HttpRequest, journey: Journey, number: int) -> None:
+    async def _serve(self, request: HttpRequest, journey: Journey) -> None:
         access = self._access
         key = access.identify(request)
         journey.key_name = None if key is None else key.name
@@ -155,54 +183,90 @@ class Forwarder:
                     429, str(error), code="overloaded", retry_after=error.seconds
                 ) from None
         try:
-            await self._attempt(request, journey, prompt, model, number)
+            await self._attempt(request, journey, prompt, model)
         finally:
             self._admission.leave()
             access.charge(key, journey.usage.n_output or 0, self._now())
 
     async def _attempt(
-        self, request: HttpRequest, journey: Journey, prompt: Prompt, model: str, number: int
+        self, request: HttpRequest, journey: Journey, prompt: Prompt, model: str
     ) -> None:
         """Try workers until one answers, or none is left."""
-        tried: tuple[str, ...] = ()
-        kept: Relay | None = None
         is_explained = request.header(EXPLAIN) is not None
-        for n_left in range(self._settings.n_attempts - 1, -1, -1):
+        errand = _Errand(next(self._numbers), request, prompt, model, is_explained)
+        hedge = self._settings.hedge_seconds
+        while len(errand.tried) < self._settings.n_attempts:
             # Each time anew: pools change while a request waits.
             pool = await self._pool(model)
             if pool is None:
                 break
-            avoided = pool.avoided(model, tried)
-            if kept is not None and not set(tried).issubset(avoided):
+            avoided = pool.avoided(model, errand.tried)
+            if errand.kept is not None and not set(errand.tried).issubset(avoided):
                 # All have tried, and their answers are as good as another.
                 break
-            journey.policy, journey.n_retries = self._policy(), len(tried)
-            asked = Request(
-                number,
-                prompt.key,
-                n_prompt=prompt.n_tokens,
-                n_output=prompt.n_output,
-                session=prompt.session,
-                kind=prompt.kind,
-                avoid=avoided,
-            )
-            attempt = Attempt(journey, asked, self._fleet, pool, now=self._now)
-            relay = Relay(
-                journey.reply,
-                own_headers=_own_headers(journey, is_explained=is_explained),
-                now=self._now,
-                first_event=attempt.first_event,
-                keeps_errors=n_left > 0,
-            )
-            head = self._head(request, journey, attempt.member)
-            if await attempt.run(head, request.body, relay):
+            if hedge is None:
+                is_answered = await self._ask(errand, pool, journey)
+            else:
+                is_answered = await hedged(
+                    journey,
+                    partial(self._ask_beside, errand),
+                    seconds=hedge,
+                    may_ask_another=partial(self._may_hedge, errand),
+                )
+            if is_answered:
                 return
-            kept = relay if relay.is_kept else kept
-            tried = (*tried, attempt.member.name)
-        if kept is None:
+        if errand.kept is None:
             raise Refusal(503, "no worker could answer", code="no_worker", retry_after=1.0)
-        kept.pass_on()
+        errand.kept.pass_on()
         journey.outcome = "failed"
+
+    async def _ask(
+        self, errand: "_Errand", pool: Pool, journey: Journey, claim: Claim | None = None
+    ) -> bool:
+        """Ask a worker; return whether the client has its answer, which ``claim`` may forbid."""
+        prompt, tried = errand.prompt, errand.tried
+        journey.policy, journey.n_retries = self._policy(), len(tried)
+        asked = Request(
+            # Beside another it is a request of its own to the router.
+            errand.number if claim is None else next(self._numbers),
+            prompt.key,
+            n_prompt=prompt.n_tokens,
+            n_output=prompt.n_output,
+            session=prompt.session,
+            kind=prompt.kind,
+            avoid=pool.avoided(errand.model, tried),
+        )
+        attempt = Attempt(journey, asked, self._fleet, pool, now=self._now)
+        tried.append(attempt.member.name)
+        relay = Relay(
+            journey.reply,
+            own_headers=_own_headers(journey, is_explained=errand.is_explained),
+            now=self._now,
+            first_event=attempt.first_event,
+            # Who is asked beside another must not answer for both that nothing can be done.
+            keeps_errors=claim is not None or len(tried) < self._settings.n_attempts,
+            claim=claim,
+        )
+        head = self._head(errand.request, journey, attempt.member)
+        is_answered = await attempt.run(head, errand.request.body, relay)
+        if relay.is_kept:
+            errand.kept = relay
+        return is_answered
+
+    async def _ask_beside(self, errand: "_Errand", journey: Journey, claim: Claim) -> bool:
+        """Ask a worker beside another; there may be none any more."""
+        pool = self._fleet.pool(errand.model)
+        if pool is None or not pool.n_usable(errand.model):
+            return False
+        return await self._ask(errand, pool, journey, claim)
+
+    def _may_hedge(self, errand: "_Errand") -> bool:
+        """Tell whether there is another worker, and nobody who waits for one."""
+        pool, tried = self._fleet.pool(errand.model), errand.tried
+        if pool is None or self._admission.n_waiting or len(tried) >= self._settings.n_attempts:
+            return False
+        # All that were tried are avoided as long as somebody else has the model.
+        return set(tried).issubset(pool.avoided(errand.model, tried))
 
     async def _pool(self, model: str) -> Pool | None:
         """Return who serves a model; wait for a worker to return, if there is none."""

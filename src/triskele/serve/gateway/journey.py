@@ -6,6 +6,7 @@ time is over; or its worker is given up before it has begun to answer, and anoth
 
 import asyncio
 from enum import Enum, auto
+from typing import Any
 
 from triskele.serve.gateway.prompt import Prompt
 from triskele.serve.gateway.usage import UNKNOWN, Usage
@@ -80,7 +81,30 @@ class Journey:
         self.outcome = "failed"
         self.error: str | None = None
         self.stop: Stop | None = None
-        self._task = asyncio.current_task()
+        self._task: asyncio.Task[Any] | None = asyncio.current_task()
+
+    def twin(self) -> "Journey":
+        """Return the same request for one of several workers that are asked at once."""
+        twin = Journey(
+            self.id,
+            self.endpoint,
+            self.reply,
+            accepted=self.accepted,
+            wall=self.wall,
+            deadline=self.deadline,
+        )
+        twin.prompt, twin.model, twin.decision = self.prompt, self.model, self.decision
+        return twin
+
+    def runs_in(self, task: "asyncio.Task[Any]") -> None:
+        """Be stopped by cancelling this task."""
+        self._task = task
+
+    def adopt(self, twin: "Journey") -> None:
+        """Take over how it went with a twin's worker."""
+        self.policy, self.worker, self.predicted = twin.policy, twin.worker, twin.predicted
+        self.n_retries, self.first_event = twin.n_retries, twin.first_event
+        self.usage, self.outcome, self.error = twin.usage, twin.outcome, twin.error
 
     def expire(self) -> None:
         """Stop it: its time is over."""

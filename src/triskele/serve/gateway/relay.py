@@ -60,6 +60,9 @@ class Relay:
         Called with nothing when the first event of a good stream has been sent on.
     keeps_errors
         Whether an answer that is an error of the worker's is kept back.
+    claim
+        Asked before anything is sent whether this is the answer that the client gets: of one that
+        is not, nothing is. It is, if not given.
 
     Attributes
     ----------
@@ -71,9 +74,12 @@ class Relay:
         Whether it is a stream of events.
     is_kept
         Whether the answer has been kept back.
+    has_begun
+        Whether the client has some of it.
     """
 
     __slots__ = (
+        "_claim",
         "_first_event",
         "_headers",
         "_held",
@@ -87,6 +93,7 @@ class Relay:
         "_reply",
         "_tail",
         "first_byte",
+        "has_begun",
         "is_kept",
         "is_stream",
         "status",
@@ -100,11 +107,14 @@ class Relay:
         now: Callable[[], float],
         first_event: Callable[[], None],
         keeps_errors: bool,
+        claim: Callable[[], bool] | None = None,
     ) -> None:
         self.status: int | None = None
         self.first_byte: float | None = None
         self.is_stream = False
         self.is_kept = False
+        self.has_begun = False
+        self._claim = claim
         self._reply = reply
         self._own_headers = own_headers
         self._now = now
@@ -148,7 +158,8 @@ class Relay:
             if self._is_gathered and self._n_kept + len(data) <= KEPT_BYTES:
                 self._keep(data)
                 return
-            self._release()
+            if not self._release():
+                return
         self._reply.write(data)
         if not self.is_stream:
             self._keep(data)
@@ -159,9 +170,8 @@ class Relay:
 
     def end(self) -> None:
         """End the answer, which is whole."""
-        if self._held is not None:
-            self._release()
-        self._reply.end()
+        if self._held is None or self._release():
+            self._reply.end()
 
     def pass_on(self) -> None:
         """Send the client what was kept back: nobody else can answer."""
@@ -188,13 +198,17 @@ class Relay:
         """Return what was kept of the body: all of a whole answer, of a stream nothing."""
         return b"" if self.is_stream else b"".join(self._kept)
 
-    def _release(self) -> None:
-        """Send what was held back: from now on no other worker can answer."""
+    def _release(self) -> bool:
+        """Send what was held back, if this is the answer: from now on no other worker can."""
+        if self._claim is not None and not self._claim():
+            return False
         held, self._held = self._held, None
         assert held is not None
         held()
+        self.has_begun = True
         for piece in self._kept:
             self._reply.write(piece)
+        return True
 
     def _start(self, fields: Headers, length: int | None, flow: Flow) -> None:
         assert self.status is not None

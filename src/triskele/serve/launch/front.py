@@ -146,6 +146,7 @@ def _settings(config: ServeConfig) -> Settings:
         ),
         forwarding=Forwarding(
             n_attempts=options.attempts,
+            hedge_seconds=options.hedge_seconds,
             request_seconds=options.request_seconds,
             page_size=options.prefix_tokens if config.model is None else config.engine.page_tokens,
         ),

@@ -45,6 +45,9 @@ class GatewayOptions:
     """Longest time from a request to the end of its answer."""
     attempts: int = 3
     """Most workers that a request is sent to, while the client has no byte of an answer."""
+    hedge_seconds: float | None = None
+    """After so long without anything for the client, ask a second worker beside the first and take
+    what comes first; never if not given. It costs work: see docs/gateway.md."""
     per_worker: int = 1024
     """Most requests at once for each worker; more wait."""
     queue: int = 4096
