@@ -13,7 +13,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 # Every package, for the API reference.
 PAGES  := $(sort $(subst /,.,$(patsubst src/%/__init__.py,%,$(wildcard src/triskele/__init__.py src/triskele/*/__init__.py src/triskele/*/*/__init__.py))))
 
-.PHONY: demo test check slow lint format docs serving-table bench clean
+.PHONY: demo test check slow lint format docs serving-table bench bench-full clean
 
 demo: $(READY)
 	$(BIN)/triskele demo --out demo
@@ -68,6 +68,30 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.claims.quality_cost --data $(SCORES)
 	$(BIN)/python -m benchmarks.claims.joint --data $(SCORES)
 	$(BIN)/python -m benchmarks.claims.closed_loop --data $(SCORES)
+
+# The forms that are recorded; each takes minutes, all of them hours.
+bench-full: $(READY)
+	$(BIN)/python -m benchmarks.claims.spectral_accuracy --full
+	$(BIN)/python -m benchmarks.claims.optimizer_step --full
+	$(BIN)/python -m benchmarks.claims.steps_to_target --data $(DATA) --full
+	$(BIN)/python -m benchmarks.claims.eviction --data $(TRACES) --full
+	$(BIN)/python -m benchmarks.claims.decision_cost --full
+	$(BIN)/python -m benchmarks.claims.serving_table --data $(TRACES) --full
+	$(BIN)/python -m benchmarks.claims.ablation --data $(TRACES) --full
+	$(BIN)/python -m benchmarks.claims.simulator_scale --full
+	$(BIN)/python -m benchmarks.claims.ranking_gain --data $(SCORES) --full
+	$(BIN)/python -m benchmarks.claims.fit_speed --data $(SCORES) --full
+	$(BIN)/python -m benchmarks.claims.recovery --full
+	$(BIN)/python -m benchmarks.claims.alignment --data $(SCORES) --full
+	$(BIN)/python -m benchmarks.claims.http_stacks --full
+	$(BIN)/python -m benchmarks.claims.gateway_overhead --full
+	$(BIN)/python -m benchmarks.claims.real_latency --full
+	$(BIN)/python -m benchmarks.claims.chaos --full
+	$(BIN)/python -m benchmarks.claims.bad_input --full
+	$(BIN)/python -m benchmarks.claims.quality_cost --data $(SCORES) --full
+	$(BIN)/python -m benchmarks.claims.joint --data $(SCORES) --full
+	$(BIN)/python -m benchmarks.claims.closed_loop --data $(SCORES) --full
+	$(BIN)/python -m benchmarks.table --write
 
 clean:
 	rm -rf $(VENV) demo

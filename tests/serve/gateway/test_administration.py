@@ -17,6 +17,7 @@ BEARER = (b"authorization", b"Bearer " + TOKEN.encode())
 LOCAL = Settings(allow_upstream=("127.0.0.1:*", "*.internal:8000"))
 EVERYTHING = [
     ("GET", "/admin/status", None),
+    ("GET", "/admin/workers", None),
     ("POST", "/admin/workers", {"url": "http://127.0.0.1:9"}),
     ("DELETE", "/admin/workers/a", None),
     ("POST", "/admin/workers/a/drain", None),
@@ -73,6 +74,11 @@ def test_a_worker_is_drained_finishes_what_it_has_and_is_resumed() -> None:
         under_way = [asyncio.create_task(served.chat(f"question {n}")) for n in range(6)]
         await until(lambda: first.n_running + second.n_running == 6)
         assert first.n_running == 3, "lbgr shares equal work out"
+        answer = await served.ask("GET", "/admin/workers")
+        assert {each["name"]: each["in_flight"] for each in json(answer)["workers"]} == {
+            first.listed_as: 3,
+            second.listed_as: 3,
+        }
         answer = await served.ask("POST", f"/admin/workers/{first.listed_as}/drain")
         assert answer.status == 200
         assert (json(answer)["state"], json(answer)["in_flight"]) == ("draining", 3)
@@ -269,7 +275,7 @@ def test_a_body_must_say_that_it_is_json() -> None:
     ("method", "path", "allow"),
     [
         ("POST", "/admin/status", b"GET"),
-        ("GET", "/admin/workers", b"POST"),
+        ("PUT", "/admin/workers", b"GET, POST"),
         ("GET", "/admin/workers/a", b"DELETE"),
         ("PUT", "/admin/workers/a/drain", b"POST"),
         ("POST", "/admin/policy", b"PUT"),

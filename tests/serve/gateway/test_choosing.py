@@ -20,6 +20,7 @@ from tests.serve.gateway.openai_worker import CHAT, OpenAIWorker, Served, messag
 from triskele.serve.gateway import Gateway, Settings
 from triskele.serve.gateway import choosing as module
 from triskele.serve.gateway.choosing import Choosing, ModelChooser, described, with_model
+from triskele.serve.gateway.keys import Keys, parse_keys
 from triskele.serve.gateway.refusal import Refusal
 from triskele.serve.http import HttpRequest, Response
 from triskele.serve.journal import Journal, read
@@ -426,13 +427,17 @@ def test_a_body_that_is_no_object_has_no_model(body: bytes) -> None:
 
 @asynccontextmanager
 async def two_kinds(
-    folder: Path | None, *, journal: Journal | None = None, **choosing: Any
+    folder: Path | None,
+    *,
+    journal: Journal | None = None,
+    keys: Keys | None = None,
+    **choosing: Any,
 ) -> AsyncIterator[Served]:
     workers = [
         OpenAIWorker(f"{model}-{n}", models=[model]) for model in (POET, CODER) for n in "01"
     ]
     settings = Settings(choosing=Choosing(**{"embed_seconds": 5.0, **choosing}), keeps_text=True)
-    gateway = Gateway(settings, journal=journal, capability=folder)
+    gateway = Gateway(settings, keys=lambda: keys, journal=journal, capability=folder)
     for worker in workers:
         await worker.start()
         gateway.add(worker.url, worker.name)
@@ -523,6 +528,36 @@ def test_headers_say_what_a_request_prefers_and_bad_ones_are_400(tmp_path: Path)
         assert n_asked == 3, "no worker hears of a request that is refused"
 
     playing(test, tmp_path)
+
+
+def test_a_key_says_what_is_preferred_where_a_request_does_not(tmp_path: Path) -> None:
+    Shelf(tmp_path).publish(table(prices=(1.0, 9.0)))
+    strict, frugal = "strict-0123456789ab", "frugal-0123456789ab"
+    keys = parse_keys(f"strict {strict}\nfrugal {frugal} - - margin=1", source="test")
+
+    async def test(served: Served) -> None:
+        for key, model in ((strict, CODER), (frugal, POET)):
+            assert model_of(await ask(served, CODE, f"authorization: Bearer {key}")) == model
+        named = f"authorization: Bearer {frugal}", "x-triskele-margin: 0"
+        assert model_of(await ask(served, CODE, *named)) == CODER
+
+    playing(test, tmp_path, keys=keys)
+
+
+def test_what_exploring_costs_is_in_the_metrics(tmp_path: Path) -> None:
+    Shelf(tmp_path).publish(table())
+
+    async def test(served: Served) -> None:
+        for _ in range(40):
+            assert (await ask(served, CODE)).status == 200
+        text = (await served.ask("GET", "/metrics")).body.decode()
+        read = dict(line.split(" ") for line in text.splitlines() if "triskele_auto_" in line[:15])
+        router = served.gateway._chooser.router  # type: ignore[union-attr]
+        assert float(read["triskele_auto_decisions_total"]) == 40
+        assert float(read["triskele_auto_explored_total"]) == router.n_explored > 0
+        assert float(read["triskele_auto_explored_regret_total"]) == router.regret > 0
+
+    playing(test, tmp_path, preference=Preference(explore=0.5))
 
 
 def test_a_new_version_is_taken_up_within_two_seconds_and_a_damaged_one_is_not(

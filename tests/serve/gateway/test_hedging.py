@@ -1,6 +1,7 @@
 """A second worker for who waits: one answer, whole, and nobody left at work for nothing."""
 
 import asyncio
+import gc
 import json
 import random
 from contextlib import suppress
@@ -27,6 +28,8 @@ from tests.serve.gateway.upstreams import (
 )
 
 from triskele.serve.gateway.forwarding import Forwarding
+from triskele.serve.gateway.health import State
+from triskele.serve.gateway.journey import Journey
 from triskele.serve.gateway.settings import Settings
 from triskele.serve.http import BrokenOff, HttpRequest, Reply
 
@@ -329,21 +332,101 @@ def test_in_a_storm_everybody_gets_one_whole_answer_or_one_clear_error(seed: int
     run(main())
 
 
+def learning() -> Settings:
+    made = settings()
+    return Settings(
+        policy=quick().policy,
+        forwarding=made.forwarding,
+        queueing=made.queueing,
+        patience=made.patience,
+    )
+
+
 def test_a_router_learns_of_both_and_keeps_neither() -> None:
     async def main() -> None:
         slow = Upstream(in_turn(stall, whole))
         other = Upstream(in_turn(whole, stall))
-        made = settings()
-        learning = Settings(
-            policy=quick().policy,
-            forwarding=made.forwarding,
-            queueing=made.queueing,
-            patience=made.patience,
-        )
-        async with fronted(slow, other, settings=learning) as front:
+        async with fronted(slow, other, settings=learning()) as front:
             for _ in range(4):
                 assert (await front.ask()).status == 200
             await front.settled()
+
+    run(main())
+
+
+def test_who_hangs_is_not_taken_for_idle() -> None:
+    async def main() -> None:
+        hung, well = Upstream(stall), Upstream(whole)
+        async with fronted(hung, well, settings=learning()) as front:
+            for number in range(20):
+                assert (await front.ask(f"{number} " * 50)).status == 200
+            await front.settled()
+            assert len(hung.requests) <= 3
+            assert front.member(hung).tally.n_failures == 0, "its checks are for its health"
+
+    run(main())
+
+
+def test_one_that_has_returned_is_not_asked_beside_its_trial() -> None:
+    async def main() -> None:
+        slow = Upstream(saying("slow", after=0.4))
+        back = Upstream(in_turn(reset, stall))
+        async with fronted(back, slow, settings=settings()) as front:
+            await back.stop()
+            assert (await front.ask()).body == b'{"said": "slow"}'
+            await until(lambda: front.state(back) is State.DOWN)
+            await back.start()
+            await until(lambda: front.state(back) is State.READY)
+            assert front.member(back).health.is_on_trial
+            back.act = stall
+            trial = asyncio.create_task(front.ask("trial"))
+            await until(lambda: back.n_running == 1)
+            assert (await front.ask("other")).body == b'{"said": "slow"}'
+            assert back.n_running <= 1
+            await trial
+            await front.settled()
+
+    run(main())
+
+
+def test_the_journal_knows_the_worker_of_a_request_that_was_left_at_once() -> None:
+    async def main() -> None:
+        alone = Upstream(stall)
+        async with fronted(alone, settings=settings()) as front:
+            asked = asyncio.create_task(front.ask())
+            await until(lambda: alone.n_running)
+            asked.cancel()
+            await front.settled()
+            (record,) = front.records
+            assert (record.worker, record.outcome) == (alone.name, "cancelled")
+
+    run(main())
+
+
+def journeys() -> list[Journey]:
+    return [each for each in gc.get_objects() if isinstance(each, Journey)]
+
+
+def test_requests_leave_no_cycles() -> None:
+    async def main() -> None:
+        slow, other = Upstream(silent_stream), Upstream(stream())
+        async with fronted(slow, other, settings=settings()) as front:
+            await front.ask(stream=True)
+            await front.settled()
+            await until(lambda: slow.n_gone == 1)
+            gc.collect()
+            gc.disable()
+            # Of other tests, which something may still hold.
+            before = journeys()
+            try:
+                for _ in range(4):
+                    await front.ask(stream=True)
+                await front.settled()
+                await until(lambda: not slow.n_running)
+                await asyncio.sleep(0.05)
+                assert not [each for each in journeys() if all(each is not old for old in before)]
+            finally:
+                gc.enable()
 
     run(main())
 

@@ -35,6 +35,16 @@ def test_keys_are_found_by_their_text_and_carry_name_and_limits() -> None:
     assert (len(keys), keys.names) == (2, {"ann", "ben"})
 
 
+def test_a_key_has_wishes_beside_its_limits() -> None:
+    text = f"ann {ANN} 60 - margin=0.1 price-weight=2\nben {BEN} quality-weight=1 latency-weight=0"
+    keys = parse_keys(text, source="x")
+    ann, ben = keys.find(ANN.encode()), keys.find(BEN.encode())
+    assert ann is not None
+    assert ben is not None
+    assert (ann.allowance, ann.wishes) == (Allowance(60, None), {"margin": 0.1, "price": 2.0})
+    assert (ben.allowance, ben.wishes) == (Allowance(None, None), {"quality": 1, "latency": 0})
+
+
 @pytest.mark.parametrize(
     "presented", [None, b"", b"ann", ANN.encode()[:-1], ANN.encode() + b" ", BEN_HASHED.encode()]
 )
@@ -70,6 +80,10 @@ def test_neither_keys_nor_digests_are_in_any_representation() -> None:
         ("ann sha256:12ab", "line 1: expected 64 hexadecimal digits after sha256:"),
         (f"ann {ANN} 0", "line 1: expected limits that are whole numbers above 0, or - for none"),
         (f"ann {ANN} 1.5", "line 1: expected limits"),
+        (f"ann {ANN} 1 explore=0.5", "line 1: expected wishes as NAME=NUMBER, of margin, price-w"),
+        (f"ann {ANN} margin=2", "line 1: expected a margin from 0 to 1, and weights of at least 0"),
+        (f"ann {ANN} price-weight=nan", "line 1: expected a margin"),
+        (f"ann {ANN} margin=", "line 1: expected a margin"),
         (f"ann {ANN}\nann {BEN}", "line 2: the name of line 1 again"),
         (f"ann {BEN}\nben {BEN_HASHED}", "line 2: the key of line 1 again"),
         (f'a"nn {ANN}', "line 1: expected a name of up to 64 letters"),

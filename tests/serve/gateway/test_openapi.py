@@ -21,7 +21,7 @@ PATHS = {
     "/metrics": {"get"},
     "/openapi.json": {"get"},
     "/admin/status": {"get"},
-    "/admin/workers": {"post"},
+    "/admin/workers": {"get", "post"},
     "/admin/workers/{name}": {"delete"},
     "/admin/workers/{name}/drain": {"post"},
     "/admin/workers/{name}/resume": {"post"},

@@ -103,6 +103,8 @@ class Administration:
             case ["status"]:
                 _expect_method(request, "GET")
                 _answer(reply, 200, self._subject.status())
+            case ["workers"] if request.method == "GET":
+                _answer(reply, 200, {"workers": self._subject.status()["workers"]})
             case ["workers"]:
                 _expect_method(request, "POST")
                 self._add(request, reply)
@@ -125,6 +127,8 @@ class Administration:
                 return b"GET"
             case ["policy"]:
                 return b"PUT"
+            case ["workers"]:
+                return b"GET, POST"
             case ["workers", _]:
                 return b"DELETE"
         return b"POST"

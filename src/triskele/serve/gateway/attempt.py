@@ -88,7 +88,8 @@ class Attempt:
             if journey.stop is Stop.EXPIRED and relay.status is None:
                 self._fail(Fault.TIMEOUT, "no answer in time")
             else:
-                self._tell(Phase.CANCELLED)
+                is_slow = journey.stop is Stop.OUTRUN and relay.first_byte is None
+                self._tell(Phase.FAILED if is_slow else Phase.CANCELLED)
                 self.member.health.released(self._ticket)
             raise
         return self._end(relay)

@@ -2,8 +2,8 @@
 
 The query is embedded within a deadline, or the ranking of all queries together decides; embeddings
 are kept by the hash of the query. The capability table is read again when another version becomes
-current. How much quality may be given up for price and speed is the gateway's setting, and a
-request may say otherwise in its headers.
+current. How much quality may be given up for price and speed is the gateway's setting; a key
+may say otherwise, and a request in its headers.
 """
 
 import asyncio
@@ -20,17 +20,13 @@ import xxhash
 from numpy.typing import NDArray
 
 from triskele.serve.gateway.refusal import Refusal
+from triskele.serve.gateway.wishes import FIELDS, Wishes
 from triskele.serve.http import HttpRequest
 from triskele.serve.routing.capability import CapabilityRouter, Decision, Preference
 from triskele.serve.routing.capability_table import CapabilityTable, Shelf
 
 AUTO = "auto"
-HEADERS = {
-    b"x-triskele-margin": "margin",
-    b"x-triskele-price-weight": "price",
-    b"x-triskele-latency-weight": "latency",
-    b"x-triskele-quality-weight": "quality",
-}
+HEADERS = {f"x-triskele-{name}".encode(): field for name, field in FIELDS.items()}
 # Queries that may wait to be embedded; beyond them the ranking of all queries decides at once.
 N_LATE = 256
 Vector = NDArray[np.float32]
@@ -137,6 +133,8 @@ class ModelChooser:
         query: str,
         latency: Mapping[str, float | None],
         burden: Mapping[str, float] | None = None,
+        *,
+        wishes: Wishes | None = None,
     ) -> Decision:
         """Return the model for a query.
 
@@ -150,13 +148,15 @@ class ModelChooser:
             Models that have a worker now, and the seconds that each would take, if they are known.
         burden
             Seconds that each would cost everyone, if they are known.
+        wishes
+            What its key says is preferred, where the headers do not.
 
         Raises
         ------
         Refusal
             400 for headers that are no numbers in range.
         """
-        preference, table = self._preference(request), self._table
+        preference, table = self._preference(request, wishes or {}), self._table
         embedding = None if table is None else await self._embedding(query)
         if table is not None and embedding is not None and not _fits(table, embedding):
             self._complain(f"{table.embedder} does not make what version {table.version} takes")
@@ -166,8 +166,8 @@ class ModelChooser:
             table, embedding, list(latency), latency=known, burden=burden, preference=preference
         )
 
-    def _preference(self, request: HttpRequest) -> Preference:
-        said: dict[str, float] = {}
+    def _preference(self, request: HttpRequest, wishes: Wishes) -> Preference:
+        said = dict(wishes)
         for name, value in request.headers:
             if name in HEADERS:
                 try:

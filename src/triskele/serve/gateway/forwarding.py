@@ -173,7 +173,7 @@ class Forwarder:
         access = self._access
         key = access.identify(request)
         journey.key_name = None if key is None else key.name
-        prompt, model = await self._intake.take(request, journey)
+        prompt, model = await self._intake.take(request, journey, key)
         access.admit(key, prompt.n_tokens, self._now())
         if not self._admission.enter():
             try:
@@ -265,8 +265,11 @@ class Forwarder:
         pool, tried = self._fleet.pool(errand.model), errand.tried
         if pool is None or self._admission.n_waiting or len(tried) >= self._settings.n_attempts:
             return False
-        # All that were tried are avoided as long as somebody else has the model.
-        return set(tried).issubset(pool.avoided(errand.model, tried))
+        unfit = {*pool.avoided(errand.model), *tried}
+        # Nobody on trial is asked for what another is at work on.
+        return any(
+            member.health.is_routable and member.name not in unfit for member in pool.members
+        )
 
     async def _pool(self, model: str) -> Pool | None:
         """Return who serves a model; wait for a worker to return, if there is none."""

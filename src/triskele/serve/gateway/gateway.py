@@ -165,11 +165,14 @@ class Gateway:
         )
         journal = self._journal
         n_dropped = None if journal is None else lambda: journal.n_dropped
+        chosen = None if self._chooser is None else self._chooser.router
         pages = Pages(
             self._forwarder,
             administration,
             self.fleet,
-            Metrics(self.fleet, self._admission, self.statistics, n_dropped=n_dropped),
+            Metrics(
+                self.fleet, self._admission, self.statistics, n_dropped=n_dropped, chosen=chosen
+            ),
             self._access,
             is_draining=lambda: self._is_draining,
             feedback=None if journal is None else journal.directory,
@@ -178,13 +181,11 @@ class Gateway:
         )
         self._server = HttpServer(pages, limits=self._settings.limits)
         await self._server.start(host, port, ssl=ssl)
-        self._tasks = [
-            self._loop.create_task(self._prober.run()),
-            self._loop.create_task(self._tick()),
-        ]
+        start = self._loop.create_task
+        self._tasks = [start(self._prober.run()), start(self._tick())]
         if self._learned is not None:
             keeping = self._learned.keep(self.fleet, lambda: self._policy.label, self._stopping)
-            self._keeper = self._loop.create_task(keeping)
+            self._keeper = start(keeping)
 
     async def ready(self, *, n_workers: int = 1, seconds: float = 60.0) -> None:
         """Wait until so many workers may be used.
@@ -258,9 +259,8 @@ class Gateway:
         origin = Origin(url)
         parts = urlsplit(origin.url)
         health = Health(rng=self._rng, now=self._loop.time(), patience=self._settings.patience)
-        member = Member(
-            name or parts.netloc + parts.path, origin, health, credential=self._credential
-        )
+        known_as = name or parts.netloc + parts.path
+        member = Member(known_as, origin, health, credential=self._credential)
         self.fleet.add(member)
         if self._server is None:
             port = parts.port or (80 if parts.scheme == "http" else 443)

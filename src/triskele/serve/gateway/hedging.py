@@ -1,7 +1,8 @@
 """A second worker for a request whose first is slow to begin: who has something first answers.
 
 Each of the two is a journey of its own until one of them answers the client; the other is then hung
-up on, as if its client had left. Whoever stops the request stops both.
+up on. A first one that is outrun has failed, for the router: who hangs would otherwise look idle,
+and be chosen for ever. Whoever stops the request stops both.
 """
 
 import asyncio
@@ -36,21 +37,22 @@ async def hedged(
     race.enter()
     try:
         await race.wait(seconds)
+        race.adopt()
         if not race.is_decided and may_ask_another():
-            race.enter()
+            race.enter(may_ask_another)
         await race.wait()
-    except asyncio.CancelledError:
-        is_over = race.is_over
+        return race.is_answered()
+    except BaseException as error:
+        is_over, task = race.is_over, asyncio.current_task()
         race.stop()
         await race.wait()
-        task = asyncio.current_task()
-        if not is_over or task is None:
+        if not isinstance(error, asyncio.CancelledError) or not is_over or task is None:
             raise
         # Who answered had ended already: a client whose answer is broken off goes, too.
         task.uncancel()
+        return race.is_answered()
     finally:
-        race.adopt()
-    return race.is_answered()
+        race.end()
 
 
 class _Race:
@@ -58,7 +60,7 @@ class _Race:
 
     def __init__(self, journey: Journey, ask: Ask) -> None:
         self._journey = journey
-        self._ask = ask
+        self._ask: Ask | None = ask
         self._twins: dict[asyncio.Task[bool], Journey] = {}
         self._winner: Journey | None = None
 
@@ -70,12 +72,15 @@ class _Race:
     @property
     def is_over(self) -> bool:
         """Whether who answers the client has done so, to its end or not."""
-        return any(task.done() and twin is self._winner for task, twin in self._twins.items())
+        return any(
+            twin is self._winner and task.done() and not task.cancelled()
+            for task, twin in self._twins.items()
+        )
 
-    def enter(self) -> None:
-        """Ask one more."""
+    def enter(self, if_still: Callable[[], bool] | None = None) -> None:
+        """Ask one more, if that may still be when its turn comes."""
         twin = self._journey.twin()
-        task = asyncio.create_task(self._ask(twin, lambda: self._claim(twin)))
+        task = asyncio.create_task(self._run(twin, if_still))
         twin.runs_in(task)
         self._twins[task] = twin
 
@@ -106,10 +111,29 @@ class _Race:
                 answered = task.result() or answered
         return answered
 
+    def end(self) -> None:
+        """Tell the journey how it went, and leave nothing that refers to itself."""
+        self.adopt()
+        for task in self._twins:
+            with suppress(asyncio.CancelledError, asyncio.InvalidStateError):
+                task.exception()
+        self._twins.clear()
+        self._ask = None
+
+    async def _run(self, twin: Journey, if_still: Callable[[], bool] | None) -> bool:
+        if self._ask is None or not (if_still is None or if_still()):
+            return False
+        return await self._ask(twin, lambda: self._claim(twin))
+
     def _claim(self, twin: Journey) -> bool:
         if self._winner is None:
             self._winner = twin
+            is_before = True
             for task, other in self._twins.items():
-                if other is not twin:
+                if other is twin:
+                    is_before = False
+                elif is_before:
+                    other.outrun()
+                else:
                     task.cancel()
         return self._winner is twin

@@ -12,6 +12,7 @@ from triskele.serve.gateway.choosing import AUTO, ModelChooser, with_model
 from triskele.serve.gateway.fleet import Fleet
 from triskele.serve.gateway.health import State
 from triskele.serve.gateway.journey import Journey
+from triskele.serve.gateway.keys import ApiKey
 from triskele.serve.gateway.prompt import MalformedBody, Prompt, read_prompt
 from triskele.serve.gateway.refusal import Refusal
 from triskele.serve.gateway.tokens import PromptTokens
@@ -62,7 +63,9 @@ class Intake:
         self._tokens = tokens
         self._chooser = chooser
 
-    async def take(self, request: HttpRequest, journey: Journey) -> tuple[Prompt, str]:
+    async def take(
+        self, request: HttpRequest, journey: Journey, key: ApiKey | None
+    ) -> tuple[Prompt, str]:
         """Return a request's prompt and its model, and note both; the body will name the model.
 
         Raises
@@ -74,7 +77,7 @@ class Intake:
         # Vectors of different models cannot be compared: of those the client names the model.
         is_chosen = prompt.model == AUTO and request.path != EMBEDDINGS
         if self._chooser is not None and is_chosen:
-            prompt = journey.prompt = await self._choose(self._chooser, request, journey)
+            prompt = journey.prompt = await self._choose(self._chooser, request, journey, key)
         journey.model = await self._model(prompt)
         return prompt, journey.model
 
@@ -97,7 +100,7 @@ class Intake:
             raise Refusal(400, str(error), code="malformed_body") from None
 
     async def _choose(
-        self, chooser: ModelChooser, request: HttpRequest, journey: Journey
+        self, chooser: ModelChooser, request: HttpRequest, journey: Journey, key: ApiKey | None
     ) -> Prompt:
         """Let the gateway choose the model; from then on it is as if the client had named it."""
         body, prompts = request.body, dict[str, Prompt]()
@@ -111,7 +114,11 @@ class Intake:
             if everyone is not None:
                 burden[model] = everyone
         decision = journey.decision = await chooser.choose(
-            request, prompts[next(iter(prompts))].query, seconds, burden
+            request,
+            prompts[next(iter(prompts))].query,
+            seconds,
+            burden,
+            wishes=None if key is None else key.wishes,
         )
         request.body = _naming(decision.model, body)
         return prompts[decision.model]

@@ -1,7 +1,8 @@
 """One request from its arrival to its end: what the journal will say of it, and how it is stopped.
 
-A journey is stopped from outside in three ways: its client goes away, which cancels its task; its
-time is over; or its worker is given up before it has begun to answer, and another is asked.
+A journey is stopped from outside: its client goes away, which cancels its task; its time is over;
+its worker is given up before it has begun to answer, and another is asked; or another that was
+asked beside it has answered.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ class Stop(Enum):
 
     EXPIRED = auto()
     ABANDONED = auto()
+    OUTRUN = auto()
 
 
 class Journey:
@@ -101,10 +103,13 @@ class Journey:
         self._task = task
 
     def adopt(self, twin: "Journey") -> None:
-        """Take over how it went with a twin's worker."""
+        """Take over how it went with a twin's worker, if it has asked one."""
+        if twin.worker is None:
+            return
         self.policy, self.worker, self.predicted = twin.policy, twin.worker, twin.predicted
         self.n_retries, self.first_event = twin.n_retries, twin.first_event
-        self.usage, self.outcome, self.error = twin.usage, twin.outcome, twin.error
+        self.usage, self.outcome = twin.usage, twin.outcome
+        self.error = twin.error or self.error
 
     def expire(self) -> None:
         """Stop it: its time is over."""
@@ -114,6 +119,10 @@ class Journey:
         """Give its worker up, unless the client has some of the answer already."""
         if not self.reply.started:
             self._stop(Stop.ABANDONED)
+
+    def outrun(self) -> None:
+        """Stop it: another worker, that was asked after its own, has answered."""
+        self._stop(Stop.OUTRUN)
 
     def stopped(self) -> Stop | None:
         """Return why the task was cancelled, once; ``None`` if by its client, if only as well."""

@@ -9,7 +9,7 @@ A file or an environment variable holds one key per line::
 
     # name  key or sha256:HEX      requests per minute   tokens per minute
     ann     sk-0123456789abcdef    60                    100000
-    ben     sha256:9f86d0…         -                     20000
+    ben     sha256:9f86d0…         -                     20000    margin=0.1 price-weight=2
 
 No message, representation or log line of this module contains a key, nor any field that could be
 one by mistake: fields are named by their line.
@@ -24,6 +24,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from triskele.serve.gateway.rate import Allowance
+from triskele.serve.gateway.wishes import Wishes, parse_wish
 
 MIN_CHARACTERS = 16
 VARIABLE = "TRISKELE_API_KEYS"
@@ -48,11 +49,14 @@ class ApiKey:
         SHA-256 of the key.
     allowance
         How much it may use.
+    wishes
+        What it prefers in the model that answers ``auto``, where a request does not say.
     """
 
     name: str
     digest: bytes = field(repr=False)
     allowance: Allowance
+    wishes: Wishes = field(default_factory=dict)
 
 
 class Keys:
@@ -225,17 +229,19 @@ def _read(path: Path) -> Keys:
 
 
 def _parse_line(words: list[str]) -> ApiKey:
-    if not 2 <= len(words) <= 4:
+    limits = [word for word in words[2:] if "=" not in word]
+    if len(words) < 2 or len(limits) > 2:
         raise ValueError(
             "expected a name, a key, and up to two limits per minute (requests, tokens), "
             f"got {len(words)} words"
         )
-    name, key, *limits = words
+    name, key = words[:2]
     # What arrived is not shown: the columns may have been swapped.
     if not NAME.fullmatch(name):
         raise ValueError("expected a name of up to 64 letters, digits, dots, dashes, _ and @ first")
     requests, tokens, *_ = (*map(_limit, limits), None, None)
-    return ApiKey(name, _digest(key), Allowance(requests, tokens))
+    wishes = dict(parse_wish(word) for word in words[2:] if "=" in word)
+    return ApiKey(name, _digest(key), Allowance(requests, tokens), wishes)
 
 
 def _digest(key: str) -> bytes:

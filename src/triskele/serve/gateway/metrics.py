@@ -19,6 +19,7 @@ from triskele.serve.gateway.admission import Admission
 from triskele.serve.gateway.fleet import Fleet
 from triskele.serve.gateway.health import State
 from triskele.serve.gateway.statistics import Histogram, Statistics
+from triskele.serve.routing.capability import CapabilityRouter
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
@@ -32,6 +33,8 @@ class Metrics(Collector):
         Whose figures.
     n_dropped
         Returns how many records the journal has dropped; ``None`` where there is no journal.
+    chosen
+        Counts how models are chosen, where they are.
     """
 
     def __init__(
@@ -41,11 +44,13 @@ class Metrics(Collector):
         statistics: Statistics,
         *,
         n_dropped: Callable[[], int] | None,
+        chosen: CapabilityRouter | None = None,
     ) -> None:
         self._fleet = fleet
         self._admission = admission
         self._statistics = statistics
         self._n_dropped = n_dropped
+        self._chosen = chosen
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -77,6 +82,8 @@ class Metrics(Collector):
             yield CounterMetricFamily(
                 "triskele_journal_dropped", "Records not written.", value=self._n_dropped()
             )
+        if self._chosen is not None:
+            yield from _of_choices(self._chosen)
         yield from self._workers()
 
     def _workers(self) -> Iterable[Metric]:
@@ -100,6 +107,15 @@ class Metrics(Collector):
             for state in State:
                 states.add_metric([member.name, state.value], member.health.state is state)
         yield states
+
+
+def _of_choices(chosen: CapabilityRouter) -> Iterable[Metric]:
+    for name, text, value in (
+        ("decisions", "Requests for auto.", chosen.n_decided),
+        ("explored", "Of those, the ones that tried another model.", chosen.n_explored),
+        ("explored_regret", "Predicted quality that these gave up.", chosen.regret),
+    ):
+        yield CounterMetricFamily(f"triskele_auto_{name}", text, value=value)
 
 
 def _histogram(name: str, text: str, histogram: Histogram) -> HistogramMetricFamily:

@@ -50,6 +50,7 @@ PREFERENCES = {
         "Margin": "how much below the best predicted quality is good enough",
         "Price-Weight": "what price counts among the models that are good enough",
         "Latency-Weight": "what predicted latency counts among them",
+        "Quality-Weight": "what being worse than the best counts among them",
     }.items()
 }
 ANYWHERE = (400, 405, 408, 413, 431, 503)
@@ -109,14 +110,18 @@ def _inference() -> dict[str, Any]:
         "content": {"application/json": {"schema": {}}},
     }
 
-    def asked(name: str, summary: str, schema: str, *, streams: bool = True) -> dict[str, Any]:
+    def asked(name: str, summary: str, schema: str, *, is_text: bool = True) -> dict[str, Any]:
         done = _json(schema)
-        if streams:
+        if is_text:
             done["content"]["text/event-stream"] = {}
         operation = _operation_of(
             name, summary, tag="inference", done=done, refused=refused, body=f"{schema}Request"
         )
-        operation["parameters"] = [{"$ref": f"#/components/parameters/{n}"} for n in PREFERENCES]
+        if is_text:
+            # Nobody but the client chooses the model of embeddings.
+            operation["parameters"] = [
+                {"$ref": f"#/components/parameters/{n}"} for n in PREFERENCES
+            ]
         operation["responses"] |= {"422": passed_on, "502": passed_on, "default": passed_on}
         return {"post": operation}
 
@@ -138,7 +143,7 @@ def _inference() -> dict[str, Any]:
     return {
         "/v1/chat/completions": asked("chat", "Answer a conversation.", "Chat"),
         "/v1/completions": asked("complete", "Continue a text.", "Completion"),
-        "/v1/embeddings": asked("embed", "Embed texts.", "Embedding", streams=False),
+        "/v1/embeddings": asked("embed", "Embed texts.", "Embedding", is_text=False),
         "/v1/feedback": {"post": feedback},
         "/v1/models": told("models", "The models of all workers.", "Models", 401),
         "/v1/models/{name}": named | model,
@@ -163,6 +168,9 @@ def _admin() -> dict[str, Any]:
     alone, named, told = (401, 403), (401, 403, 404), (401, 403, 415)
     status = _operation_of(
         "status", "All that the dashboard shows.", tag="admin", done=_json("Status"), refused=alone
+    )
+    listed = _operation_of(
+        "listWorkers", "All workers.", tag="admin", done=_json("Workers"), refused=alone
     )
     added = _operation_of(
         "addWorker",
@@ -190,7 +198,7 @@ def _admin() -> dict[str, Any]:
     resumed = changed("resumeWorker", "Send a worker requests again.", "Worker")
     return {
         "/admin/status": {"get": status},
-        "/admin/workers": {"post": added},
+        "/admin/workers": {"get": listed, "post": added},
         "/admin/workers/{name}": worker | {"delete": removed},
         "/admin/workers/{name}/drain": worker | {"post": drained},
         "/admin/workers/{name}/resume": worker | {"post": resumed},

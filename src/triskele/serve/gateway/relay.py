@@ -121,7 +121,7 @@ class Relay:
         self._first_event = first_event
         self._keeps_errors = keeps_errors
         self._headers: Headers = []
-        self._held: Callable[[], None] | None = None
+        self._held: tuple[Headers, int | None, Flow] | None = None
         self._is_gathered = False
         self._kept: list[bytes] = []
         self._n_kept = 0
@@ -142,7 +142,7 @@ class Relay:
         kind = next((value for name, value in headers if name == b"content-type"), b"")
         self.is_stream = kind.startswith(EVENTS)
         self._is_gathered = kind.startswith(JSON)
-        self._held = lambda: self._start(fields, length, flow)
+        self._held = fields, length, flow
 
     def on_body(self, data: bytes) -> None:
         """Pass a piece on."""
@@ -204,7 +204,7 @@ class Relay:
             return False
         held, self._held = self._held, None
         assert held is not None
-        held()
+        self._start(*held)
         self.has_begun = True
         for piece in self._kept:
             self._reply.write(piece)

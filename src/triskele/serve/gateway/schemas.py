@@ -152,6 +152,7 @@ def administration() -> dict[str, Schema]:
     }
     return {
         "Worker": whole(worker),
+        "Workers": whole({"workers": {"type": "array", "items": ref("Worker")}}),
         "Status": whole(status),
         "Policy": whole({"policy": TEXT}),
     }

@@ -47,7 +47,7 @@ class Settings:
     seed
         Of routers that draw.
     keeps_text
-        Whether the journal keeps prompts and whole answers.
+        Whether the journal keeps prompts, and the queries in them.
     allow_upstream
         Patterns of ``host:port`` that workers added by the admin API may have, beside those that
         are listed from the beginning.
