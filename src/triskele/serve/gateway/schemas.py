@@ -49,12 +49,13 @@ STATES = ("starting", "ready", "suspect", "down", "draining")
 
 def requests() -> dict[str, Schema]:
     """Return the shapes of bodies that are sent, by name."""
-    message = mapping({"role": TEXT, "content": {"type": ["string", "array", "null"]}}, "role")
-    tokens: Schema = {"type": "array", "items": COUNT, "minItems": 1}
-    texts: Schema = {"type": "array", "items": TEXT, "minItems": 1}
     prompt: Schema = {
-        "description": "A text, several, the tokens of one, or of several.",
-        "anyOf": [TEXT, texts, tokens, {"type": "array", "items": tokens, "minItems": 1}],
+        "description": "A text, several, the tokens of one, or of several; it is for the worker.",
+        "examples": ["Once upon a time"],
+    }
+    messages: Schema = {
+        "description": "The conversation; it is for the worker.",
+        "examples": [[{"role": "user", "content": "Hello"}]],
     }
     address: Schema = {
         "type": "string",
@@ -63,8 +64,16 @@ def requests() -> dict[str, Schema]:
         "maxLength": 2048,
         "examples": ["http://10.0.0.5:8000"],
     }
-    messages: Schema = {"type": "array", "items": message, "minItems": 1}
-    read = {"model": MODEL, "max_tokens": LIMIT, "stream": STREAM}
+    session: Schema = {
+        "type": ["string", "null"],
+        "description": "Ties a conversation together, where no X-Session-Id does.",
+    }
+    ignore_eos: Schema = {
+        "type": ["boolean", "null"],
+        "description": "Whether the answer has max_tokens in any case.",
+    }
+    read = {"model": MODEL, "stream": STREAM, "prompt_cache_key": session, "user": session}
+    limits = {"max_tokens": LIMIT, "max_completion_tokens": LIMIT, "ignore_eos": ignore_eos}
     said = {
         "id": ID,
         "score": SHARE | {"description": "How good the answer is."},
@@ -73,11 +82,10 @@ def requests() -> dict[str, Schema]:
     }
     of_type = {"score": NUMBER, "better_than": TEXT}
     says_something = {"anyOf": [mapping({name: of_type[name]}, name) for name in of_type]}
-    chat = {**read, "messages": messages, "max_completion_tokens": LIMIT}
     return {
-        "ChatRequest": mapping(chat, "messages"),
-        "CompletionRequest": mapping({**read, "prompt": prompt}, "prompt"),
-        "EmbeddingRequest": mapping({"model": MODEL, "input": prompt}, "input"),
+        "ChatRequest": mapping({**read, **limits, "messages": messages}),
+        "CompletionRequest": mapping({**read, **limits, "prompt": prompt}),
+        "EmbeddingRequest": mapping({**read, "input": prompt}),
         "FeedbackRequest": mapping(said, "id") | NOTHING_ELSE | says_something,
         "AddWorkerRequest": mapping({"url": address, "name": or_null(NAME)}, "url") | NOTHING_ELSE,
         "PolicyRequest": whole({"policy": {"enum": sorted(ROUTERS)}}) | NOTHING_ELSE,
