@@ -43,8 +43,9 @@ PREFERENCES = {
         "name": f"X-Triskele-{name}",
         "in": "header",
         "required": False,
-        "schema": {"type": "number", "minimum": 0} | ({"maximum": 1} if name == "Margin" else {}),
-        "description": f"Of requests for the model auto: {meaning}.",
+        # Nobody reads it where the model is named.
+        "schema": {"type": "string", "examples": ["0.1"]},
+        "description": f"Of requests for the model auto, a number of at least 0: {meaning}.",
     }
     for name, meaning in {
         "Margin": "how much below the best predicted quality is good enough",
