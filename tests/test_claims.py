@@ -59,7 +59,7 @@ def test_chaos_loses_doubles_and_leaves_nothing() -> None:
 
 def test_bad_input_harms_nobody() -> None:
     found = figures("bad_input", "--n", "1600")
-    assert found["hostile connections and requests"] > 1600
+    assert found["hostile connections and requests"] >= 1600
     assert_none(
         found,
         (
