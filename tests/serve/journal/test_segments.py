@@ -1,7 +1,9 @@
 import errno
+import io
 import logging
 import os
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -54,6 +56,29 @@ def test_a_torn_last_line_is_neither_read_nor_kept(
     assert ids(path, n_bytes) == [str(number) for number in range(n)]
     assert truncate_torn(path) == len(lines(n))
     assert path.read_bytes() == lines(n)
+
+
+def test_a_line_whose_rest_comes_while_it_is_read_ends_the_reading(tmp_path: Path) -> None:
+    first, second, third = (encode_line(record(number)) for number in range(3))
+
+    class Growing(io.RawIOBase):
+        """A file at whose end there is more the next time one looks."""
+
+        pieces: ClassVar = [first + second[:46], b"", second[46:], b"", third, b""]
+
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+            piece = self.pieces.pop(0)
+            buffer[: len(piece)] = piece
+            return len(piece)
+
+    class Opened(type(tmp_path)):  # type: ignore[misc]
+        def open(self, *_: object) -> io.BufferedReader:
+            return io.BufferedReader(Growing())
+
+    assert ids(Opened(tmp_path)) == ["0"]
 
 
 def test_a_torn_line_longer_than_a_chunk_is_cut_off_as_a_whole(tmp_path: Path) -> None:

@@ -78,7 +78,8 @@ def whole_lines(path: Path, *, n_bytes: int = CHUNK_BYTES) -> Iterator[list[Reco
         while lines := file.readlines(n_bytes):
             yield _decoded(lines, path, n_before)
             n_before += len(lines)
-            if not lines[-1].endswith(b"\n"):
+            # Not the last alone: the rest of a line may come while its beginning is being read.
+            if not all(line.endswith(b"\n") for line in lines):
                 return
 
 
