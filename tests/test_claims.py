@@ -9,8 +9,6 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parent.parent
 SHORT = ROOT / "benchmarks" / "claims" / "results" / "short"
 
@@ -81,7 +79,6 @@ def test_a_gateway_under_load_fails_nobody_and_passes_aborts_on() -> None:
     assert found["abort until the worker knows, stream, slowest of 4"] < 5000
 
 
-@pytest.mark.slow
 def test_engines_behind_the_gateway_are_measured_and_foretold() -> None:
     found = figures("real_latency")
     assert 0 < found["hit rate, lbgr+rlt"] < 100
